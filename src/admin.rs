@@ -105,6 +105,12 @@ pub fn router(state: Arc<AdminState>) -> Router {
         .method_not_allowed_fallback(async || HttpError::MethodNotAllowed)
         .layer(from_fn_with_state(Arc::clone(&state), guard))
         .with_state(state)
+        .route("/live", get(live))
+}
+
+/// Says that the process runs, whatever becomes of events.
+pub async fn live() -> Response {
+    json_response(StatusCode::OK, "{\"status\":\"ok\"}\n".to_owned())
 }
 
 async fn guard(State(state): State<Arc<AdminState>>, request: Request, next: Next) -> Response {

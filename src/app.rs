@@ -9,7 +9,7 @@ use anyhow::{Context as _, anyhow};
 use axum::Router;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::{JoinError, JoinSet, spawn_blocking};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -21,14 +21,16 @@ use crate::deliver::{self, Internet, Lane, SharedLimits, SkewWatch};
 use crate::http::{self, Authenticator, ConnectionLimits, HttpServer, Resolver};
 use crate::ingest::{self, Ingest, IngestRules, SilenceWatch, Upstream};
 use crate::panics::{Strikes, caught};
-use crate::queue::{OpenError, Queue, QueueSettings, StoreError};
+use crate::queue::{OpenError, Queue, QueueSettings, StoreError, TakenStore};
 use crate::sandbox::Sandbox;
 use crate::sync;
 use crate::telemetry::{Metrics, PanickedPart};
 
 use descriptors::ListenerLimits;
+use starting::Starting;
 
 mod descriptors;
+mod starting;
 
 /// How long requests that are under way may take to finish, once the stop has begun.
 const FINISH_REQUESTS: Duration = Duration::from_secs(5);
@@ -81,7 +83,7 @@ impl<E: Into<anyhow::Error>> From<E> for BuildError {
 }
 
 impl App {
-    /// Builds everything that can fail: rules, store, lanes, listeners. The time of day of `clock` is corrected by
+    /// Builds everything that can fail: rules, listeners, store, lanes. The time of day of `clock` is corrected by
     /// what Meta's answers say of it.
     pub async fn build(config: Config, clock: Arc<dyn Clock>) -> Result<Self, BuildError> {
         Self::build_with_routes(config, clock, |_| Router::new()).await
@@ -109,16 +111,29 @@ impl App {
         let listener_limits = ListenerLimits::of_process(&config);
         let metrics = Arc::new(Metrics::new());
         let rules = IngestRules::new(&config, syncs, &metrics, upstream(&config, &clock)?);
-        let queue = open_queue(&config, Arc::clone(&clock)).await?;
+        let taken = take_store(&config, Arc::clone(&clock)).await?;
+        let public = listen(config.server.listen).await?;
+        let admin = listen(config.admin.listen).await?;
+        let control = bind_control(&config);
+        let starting = Starting {
+            public: &public,
+            admin: &admin,
+            control: control.as_ref(),
+            limits: listener_limits,
+            config: LiveConfig::new(config.clone()),
+            metrics: &metrics,
+            watch: taken.watch(),
+        };
+        let queue = starting.until(spawn_blocking(|| taken.open())).await?;
+        let queue = queue.context("opening the store did not end")?;
+        let folder = config.queue.path.display();
+        let queue = queue.with_context(|| format!("cannot open the store in {folder}"))?;
         warn_of_removed_syncs(&config, &queue);
         queue.configure(queue_settings(&config));
         let network = Internet::new(Arc::clone(&clock), resolver()?);
         let mut limits = SharedLimits::new(&queue, Box::new(network));
         let (lanes, shown) = deliver::lanes(&mut limits, &config, &queue, &corrected, &metrics)?;
         let skew = limits.skew_watch(&lanes, &corrected);
-        let public = listen(config.server.listen).await?;
-        let admin = listen(config.admin.listen).await?;
-        let control = bind_control(&config);
         let config = LiveConfig::new(config);
         let ingest = Arc::new(Ingest::new(
             config.clone(),
@@ -426,18 +441,17 @@ fn resolver() -> anyhow::Result<Arc<Resolver>> {
     Resolver::start().context("cannot start the thread that finds the addresses of hosts")
 }
 
-/// Opens the store. Waits a while for another process that has it: a daemon that is about to stop, or a command.
-async fn open_queue(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Queue> {
+/// Takes possession of the store. Waits a while for another process that has it: a daemon that is about to stop, or a
+/// command.
+async fn take_store(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<TakenStore> {
     let folder = config.queue.path.display();
     let syncs: Vec<SyncName> = config.syncs.keys().cloned().collect();
     let give_up = Instant::now() + STORE_IN_USE;
     let mut has_told = false;
     loop {
-        let (queue, syncs, clock) = (config.queue.clone(), syncs.clone(), Arc::clone(&clock));
-        let opened = tokio::task::spawn_blocking(move || Queue::open(&queue, &syncs, clock));
-        match opened.await.context("opening the store did not end")? {
+        match Queue::take(&config.queue, &syncs, Arc::clone(&clock)) {
             Err(OpenError::InUse(_)) if Instant::now() < give_up => {}
-            opened => return opened.with_context(|| format!("cannot open the store in {folder}")),
+            taken => return taken.with_context(|| format!("cannot open the store in {folder}")),
         }
         if !mem::replace(&mut has_told, true) {
             tracing::info!(

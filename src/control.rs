@@ -5,7 +5,8 @@
 //! are read page by page, so that neither side holds more than a page.
 //!
 //! Only the daemon's own user can connect. Even a broken or hostile peer cannot hold the daemon up: there
-//! are few connections at a time, one request on each, bounded bodies, and time-outs.
+//! are few connections at a time, one request on each, bounded bodies, and time-outs. Commands that take long hold
+//! up no others (`turns`).
 
 use std::convert::Infallible;
 use std::path::Path;
@@ -41,19 +42,19 @@ use command::{
 };
 use problem::{Problem, ProblemCode};
 use socket::Socket;
+use turns::Turns;
 
 mod answering;
 pub mod client;
 pub mod command;
 pub mod problem;
 pub mod socket;
+mod turns;
 
 pub use command::CommandHandler;
 
 /// The type of an answer in lines.
 const NDJSON: HeaderValue = HeaderValue::from_static("application/x-ndjson");
-/// Connections at a time; others wait.
-const CONNECTIONS: usize = 4;
 /// How long a peer may take to write the head of its request, the body of it, and to read the answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The pause after a connection that cannot be accepted, such as for want of file descriptors.
@@ -77,6 +78,36 @@ impl Control {
         Ok(Self { socket, listener })
     }
 
+    /// Tells every command that the daemon is still opening the store, and what it does, until the stop.
+    pub async fn refuse(&self, doing: impl Fn() -> &'static str, stop: &CancellationToken) {
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                accepted = self.listener.accept() => accepted,
+            };
+            let Ok((stream, _)) = accepted else {
+                sleep(PAUSE).await;
+                continue;
+            };
+            let message = format!(
+                "the daemon is still opening the store: {}; run the command again later",
+                doing()
+            );
+            let problem = Problem::new(ProblemCode::Starting, message);
+            let refusal = move || {
+                let answer = json(problem.code.status(), &problem);
+                async { answer }
+            };
+            let router = Router::new().fallback(refusal);
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                () = serve_connection(stream, router, Counter::default()) => {}
+            }
+        }
+    }
+
     /// Answers requests until the stop, which cuts off a request under way. Its changes so far are whole
     /// transactions and remain.
     pub async fn run(self, handler: CommandHandler, panics: Counter, stop: CancellationToken) {
@@ -90,7 +121,7 @@ impl Control {
                         panics.inc();
                     }
                 }
-                accepted = self.listener.accept(), if connections.len() < CONNECTIONS => {
+                accepted = self.listener.accept(), if connections.len() < turns::MOST => {
                     match accepted {
                         Ok((stream, _)) => {
                             let (router, panics) = (router.clone(), panics.clone());
@@ -129,7 +160,17 @@ fn router(handler: CommandHandler) -> Router {
         .route(PushEvents::PATH, post(answer::<PushEvents>))
         .fallback(unknown)
         .method_not_allowed_fallback(unknown)
-        .with_state(Arc::new(handler))
+        .with_state(Arc::new(CommandState {
+            handler: Arc::new(handler),
+            turns: Turns::default(),
+        }))
+}
+
+/// What performs commands.
+#[derive(Debug)]
+struct CommandState {
+    handler: Arc<CommandHandler>,
+    turns: Turns,
 }
 
 /// Answers one request. Drops a peer that leaves or is slow.
@@ -179,10 +220,12 @@ async fn serve_connection(stream: UnixStream, router: Router, panics: Counter) {
 struct AnswerOver(Arc<Notify>);
 
 /// Performs a command. If that takes long, the answer begins before its end.
-async fn answer<C: StoreCommand>(
-    State(handler): State<Arc<CommandHandler>>,
-    body: Body,
-) -> Response {
+async fn answer<C: StoreCommand>(State(state): State<Arc<CommandState>>, body: Body) -> Response {
+    let turn = match state.turns.take(C::IS_LONG).await {
+        Ok(turn) => turn,
+        Err(problem) => return json(problem.code.status(), &problem),
+    };
+    let handler = Arc::clone(&state.handler);
     let command = match read::<C>(&handler, body).await {
         Ok(command) => command,
         Err(problem) => return json(problem.code.status(), &problem),
@@ -196,7 +239,9 @@ async fn answer<C: StoreCommand>(
         Err(_takes_long) => {}
     }
     let last_line = async move {
-        match work.await {
+        let done = work.await;
+        drop(turn);
+        match done {
             Ok(answer) => line(&AnswerLine::Answer(answer)),
             Err(problem) => line(&AnswerLine::<()>::Problem(problem)),
         }
@@ -338,7 +383,10 @@ mod tests {
         let (socket, listener) = Socket::bind(folder.path()).unwrap();
         let slow = Router::new()
             .route(Slow::PATH, post(answer::<Slow>))
-            .with_state(Arc::new(handler));
+            .with_state(Arc::new(CommandState {
+                handler: Arc::new(handler),
+                turns: Turns::default(),
+            }));
         let mut serving = JoinSet::new();
         serving.spawn(async move {
             let _socket = socket;

@@ -17,7 +17,7 @@ mod write_limit;
 pub use auth::{AuthRule, Authenticator};
 pub use blocking::{LongWork, Work};
 pub use connection_metrics::{ConnectionEnd, ConnectionMetrics};
-pub use reply::{HttpError, json_response};
+pub use reply::{HttpError, json_response, unavailable};
 pub use resolver::Resolver;
 pub use server::{ConnectionLimits, HttpServer};
 pub use tls::client_config;

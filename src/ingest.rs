@@ -437,7 +437,9 @@ impl Ingest {
         let health = self.queue.health();
         match health.trouble {
             Some(CapacityProblem::DiskLow) => return Some(RequestRefusal::DiskLow),
-            Some(CapacityProblem::Failing(_) | CapacityProblem::Mending) => {
+            Some(
+                CapacityProblem::Failing(_) | CapacityProblem::Mending | CapacityProblem::Busy(_),
+            ) => {
                 return Some(RequestRefusal::StorageFailed);
             }
             Some(CapacityProblem::Closed) => return Some(RequestRefusal::Stopping),
@@ -484,6 +486,7 @@ pub fn router(ingest: Arc<Ingest>) -> Router {
             post(webhook_of_sync).put(webhook_of_sync),
         )
         .route("/health", get(health))
+        .route("/live", get(live))
         .merge(amplitude_api::routes())
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
@@ -538,6 +541,11 @@ async fn health(State(ingest): State<Arc<Ingest>>) -> Response {
         }
         Some(reason) => reason.into_response(),
     }
+}
+
+/// Says that the process runs, whatever becomes of events.
+async fn live() -> Response {
+    json_response(StatusCode::OK, "{\"status\":\"ok\"}\n".to_owned())
 }
 
 /// The event types of the table that have counters of their own: all but `*`, whose events are

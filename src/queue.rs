@@ -45,6 +45,7 @@
 //!
 //! The queue knows neither what a lane is doing nor what the events mean.
 
+use std::any::Any;
 use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -63,7 +64,7 @@ use attempt::AttemptId;
 use cooldown::Cooldown;
 use core::{Core, Guarded, QueueContext, Shared};
 use damaged::DamagedBatch;
-use engine::{EngineResult, Reader, Storage};
+use engine::{Beside, EngineResult, Reader, Storage};
 use lease::{Backlog, Leased, Order, Slot};
 use memory::MemoryEngine;
 use profile_reader::ProfileReader;
@@ -90,8 +91,10 @@ mod room;
 mod set_aside;
 pub mod profile_reader;
 pub mod engine;
+mod copy_bounds;
 mod displaced;
 mod shared_reader;
+mod opening;
 mod writer;
 mod core;
 pub mod damage;
@@ -155,6 +158,54 @@ impl Drop for QueueInner {
     }
 }
 
+/// A store that this process has, and has not opened.
+#[derive(Debug)]
+pub struct TakenStore {
+    context: Arc<QueueContext>,
+    possession: Box<dyn Any + Send>,
+}
+
+/// Tells what the opening of a store is about.
+#[derive(Clone, Debug)]
+pub struct OpeningWatch(Arc<QueueContext>);
+
+impl TakenStore {
+    /// Tells what [`Self::open`] does.
+    pub fn watch(&self) -> OpeningWatch {
+        OpeningWatch(Arc::clone(&self.context))
+    }
+
+    /// Opens the store. Blocks while that is mended, brought up to date and read.
+    pub fn open(self) -> Result<Queue, OpenError> {
+        self.with_writer().and_then(Queue::on_thread)
+    }
+
+    fn with_writer(self) -> Result<(Queue, Writer), OpenError> {
+        let Self {
+            context,
+            possession,
+        } = self;
+        let (commands, waiting) = mpsc::channel(WAITING);
+        let writer = Writer::open(Arc::clone(&context), possession, waiting)?;
+        let queue = Queue(Arc::new(QueueInner {
+            context,
+            commands: Some(commands),
+            thread: Mutex::default(),
+        }));
+        Ok((queue, writer))
+    }
+}
+
+impl OpeningWatch {
+    /// What is being done.
+    pub fn doing(&self) -> &'static str {
+        match self.0.shared.view.lock().health.trouble {
+            Some(CapacityProblem::Busy(doing)) => doing,
+            _ => "it is being opened",
+        }
+    }
+}
+
 /// What the configuration says of the store.
 #[derive(Debug)]
 pub struct QueueSettings {
@@ -178,7 +229,7 @@ impl Queue {
         syncs: &[SyncName],
         clock: Arc<dyn Clock>,
     ) -> Result<Self, OpenError> {
-        Self::open_on(storage(config), config, syncs, clock).and_then(Self::on_thread)
+        Self::take(config, syncs, clock)?.open()
     }
 
     /// Opens a queue on the reference engine. Whoever opens it drives the writer: the queue works while
@@ -190,7 +241,7 @@ impl Queue {
         syncs: &[SyncName],
         clock: Arc<dyn Clock>,
     ) -> Result<(Self, Writer), OpenError> {
-        Self::open_on(Box::new(memory.clone()), config, syncs, clock)
+        Self::take_on(Box::new(memory.clone()), config, syncs, clock)?.with_writer()
     }
 
     /// Whether a store is there already.
@@ -203,12 +254,21 @@ impl Queue {
         storage(config).kept_copies()
     }
 
-    fn open_on(
+    /// Takes possession of a store, or of the place of one, without opening it.
+    pub fn take(
+        config: &QueueConfig,
+        syncs: &[SyncName],
+        clock: Arc<dyn Clock>,
+    ) -> Result<TakenStore, OpenError> {
+        Self::take_on(storage(config), config, syncs, clock)
+    }
+
+    fn take_on(
         storage: Box<dyn Storage>,
         config: &QueueConfig,
         syncs: &[SyncName],
         clock: Arc<dyn Clock>,
-    ) -> Result<(Self, Writer), OpenError> {
+    ) -> Result<TakenStore, OpenError> {
         let possession = storage.acquire()?;
         let settings = QueueSettings {
             config: config.clone(),
@@ -221,14 +281,10 @@ impl Queue {
             storage,
             shared: Shared::default(),
         });
-        let (commands, waiting) = mpsc::channel(WAITING);
-        let writer = Writer::open(Arc::clone(&context), possession, waiting)?;
-        let queue = Self(Arc::new(QueueInner {
+        Ok(TakenStore {
             context,
-            commands: Some(commands),
-            thread: Mutex::default(),
-        }));
-        Ok((queue, writer))
+            possession,
+        })
     }
 
     /// Gives the writer a thread of its own.
@@ -519,7 +575,7 @@ impl Queue {
         work: impl FnOnce(&mut dyn Reader) -> EngineResult<T> + Send + 'static,
     ) -> Result<T, StoreError> {
         let context = Arc::clone(&self.0.context);
-        let read = move || work(&mut *context.storage.reader()?);
+        let read = move || work(&mut *context.storage.reader(Beside::Writer)?);
         if Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread {
             return Ok(read()?);
         }

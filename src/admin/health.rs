@@ -170,6 +170,7 @@ fn report_store(view: &HealthView, problems: &mut Vec<String>) -> StoreReport {
             "the store is damaged and is being mended: no event is taken until that is done"
                 .to_owned()
         }
+        CapacityProblem::Busy(doing) => format!("the store takes no event for now: {doing}"),
         CapacityProblem::Closed => "the store is closed".to_owned(),
     });
     let taking = view.syncs.iter().filter(|(_, sync)| sync.enabled);

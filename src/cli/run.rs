@@ -39,7 +39,7 @@ pub(super) fn run(
         let shutdown = app::stop_on_signals()?;
         let app = tokio::select! {
             app = App::build(config, Arc::new(SystemClock)) => app.map_err(build_failure)?,
-            // It may wait for the store.
+            // It may wait for the store, or open it for long.
             () = shutdown.cancelled() => return Ok(()),
         };
         app.run(shutdown).await?;

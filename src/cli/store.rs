@@ -18,6 +18,7 @@ use crate::config::load::{Loaded, Sources};
 use crate::config::{Config, SyncName};
 use crate::control::client::{self, AskError};
 use crate::control::command::{CommandHandler, StoreCommand, TellVersion};
+use crate::control::problem::ProblemCode;
 use crate::queue::{OpenError, Queue};
 
 /// How often, and how long apart, to try for a store that a starting or stopping daemon may hold.
@@ -53,8 +54,14 @@ impl StoreClient {
             return Err(no_store(config));
         }
         let runtime = store_runtime()?;
+        let mut starting = None;
         for _ in 0..TRIES {
             match runtime.block_on(client::ask(folder, &TellVersion {})) {
+                Ok(Err(problem)) if problem.code == ProblemCode::Starting => {
+                    starting = Some(problem);
+                    sleep(BETWEEN_TRIES);
+                    continue;
+                }
                 Ok(version) => {
                     version?;
                     let access = Access::Daemon(folder.clone());
@@ -70,6 +77,9 @@ impl StoreClient {
                 return Ok(Self { runtime, access });
             }
             sleep(BETWEEN_TRIES);
+        }
+        if let Some(problem) = starting {
+            return Err(problem.into());
         }
         bail!(
             "another process has the store in {}, and no daemon answers on its control.sock: where \

@@ -59,6 +59,9 @@ pub trait StoreCommand: Serialize + DeserializeOwned + Send + 'static {
 
     type Answer: Serialize + DeserializeOwned + Send;
 
+    /// Whether it may go through the whole store. Such commands hold up no others.
+    const IS_LONG: bool = true;
+
     fn perform(
         self,
         handler: &CommandHandler,
@@ -78,6 +81,7 @@ pub struct TellVersion {}
 impl StoreCommand for TellVersion {
     const PATH: &'static str = "/v1/version";
     type Answer = String;
+    const IS_LONG: bool = false;
 
     async fn perform(self, _handler: &CommandHandler) -> Result<String, Problem> {
         Ok(env!("CARGO_PKG_VERSION").to_owned())
@@ -98,6 +102,7 @@ pub struct ListDead {
 impl StoreCommand for ListDead {
     const PATH: &'static str = "/v1/dead/list";
     type Answer = Vec<DeadLetter>;
+    const IS_LONG: bool = false;
 
     async fn perform(self, handler: &CommandHandler) -> Result<Vec<DeadLetter>, Problem> {
         let mut dead = handler.queue.dead(&self.filter, self.after, PAGE).await?;
@@ -161,6 +166,7 @@ pub struct TraceEvent {
 impl StoreCommand for TraceEvent {
     const PATH: &'static str = "/v1/trace";
     type Answer = Vec<Trace>;
+    const IS_LONG: bool = false;
 
     async fn perform(self, handler: &CommandHandler) -> Result<Vec<Trace>, Problem> {
         Ok(handler.queue.trace(&self.event_id).await?)
@@ -265,6 +271,7 @@ impl ListSetAside {
 impl StoreCommand for ListSetAside {
     const PATH: &'static str = "/v1/queue/set_aside";
     type Answer = Vec<ExportedBatch>;
+    const IS_LONG: bool = false;
 
     async fn perform(self, handler: &CommandHandler) -> Result<Vec<ExportedBatch>, Problem> {
         let page = handler.queue.damaged(self.after, Self::PAGE).await?;
@@ -279,6 +286,7 @@ pub struct TellDamage {}
 impl StoreCommand for TellDamage {
     const PATH: &'static str = "/v1/queue/damage";
     type Answer = Vec<(UnixMillis, Finding)>;
+    const IS_LONG: bool = false;
 
     async fn perform(self, handler: &CommandHandler) -> Result<Self::Answer, Problem> {
         Ok(handler.queue.stats().damage.recent)

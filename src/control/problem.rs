@@ -30,6 +30,10 @@ pub enum ProblemCode {
     DiskLow,
     /// The store cannot be read or written.
     Storage,
+    /// The daemon is still opening the store.
+    Starting,
+    /// The daemon has other work, and did not begin with the command.
+    Busy,
     /// The command got no further.
     Stuck,
     /// A fault of the program ended the command.
@@ -55,7 +59,9 @@ impl ProblemCode {
             Self::SyncInUse => StatusCode::CONFLICT,
             Self::Full | Self::DiskLow => StatusCode::INSUFFICIENT_STORAGE,
             Self::Storage | Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::Closed | Self::Stuck => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Starting | Self::Busy | Self::Closed | Self::Stuck => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
         }
     }
 }

@@ -115,6 +115,11 @@ impl ErrorReply {
     }
 }
 
+/// Answers that the service cannot take anything for some seconds.
+pub fn unavailable(code: &'static str, message: &impl fmt::Display) -> Response {
+    ErrorReply::retry_after("10", code).with_message(message)
+}
+
 /// Answers with JSON text.
 pub fn json_response(status: StatusCode, body: String) -> Response {
     (status, [(CONTENT_TYPE, "application/json")], body).into_response()

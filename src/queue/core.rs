@@ -26,7 +26,7 @@ use super::batch_builder::{BatchBuilder, BatchKind};
 use super::bits::Bits;
 use super::compress::Compressor;
 use super::cooldown::Cooldown;
-use super::damage::{Finding, StopSign};
+use super::damage::{Finding, SearchProgress};
 use super::engine::{BatchChange, BatchOrder, Engine, EngineResult, LastIds, Storage, Transaction};
 use super::leases::{LeaseChange, LeaseTable, OldestBatch, SyncLeases};
 use super::mend;
@@ -54,8 +54,8 @@ pub(super) struct Shared {
     pub(super) reads: ReadTurns,
     /// The clicks of recent requests.
     pub(super) clicks: Guarded<RecentClicks>,
-    /// Is set when the store is closed.
-    pub(super) stops_searches: StopSign,
+    /// The searches for damage, which end when the store is closed.
+    pub(super) searches: SearchProgress,
 }
 
 /// A value that several threads change.
@@ -91,6 +91,13 @@ pub(super) struct QueueContext {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) storage: Box<dyn Storage>,
     pub(super) shared: Shared,
+}
+
+impl QueueContext {
+    /// Says on `/health` what keeps the store from storing anything, until something else is said of it.
+    pub(super) fn set_trouble(&self, trouble: CapacityProblem) {
+        self.shared.view.lock().health.trouble = Some(trouble);
+    }
 }
 
 /// What a commit does to memory.
@@ -144,8 +151,8 @@ pub(super) struct Core {
     pub(super) suspects_indexes: bool,
     /// The counters may be wrong.
     pub(super) needs_recount: bool,
-    /// When old copies of damaged files were last removed.
-    pub(super) copies_removed_at: Option<UnixMillis>,
+    /// At which uptime the copies of damaged files were last looked at.
+    pub(super) copies_seen_at: Option<Duration>,
     /// A lease met events that have expired.
     pub(super) overdue: bool,
     /// The time of the present transaction, or of the last one.
@@ -180,7 +187,7 @@ impl Core {
             unsound: BTreeSet::new(),
             findings: Vec::new(),
             suspects_indexes: false,
-            copies_removed_at: None,
+            copies_seen_at: None,
             needs_recount: false,
             overdue: false,
             now,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
 
 use crate::clock::UnixMillis;
 use crate::words::words;
@@ -28,6 +29,8 @@ words! {
         Profile = "profile" => "it is dropped when it is met; what later events tell is remembered anew",
         /// Fingerprints of events, by which repeats are known.
         Fingerprints = "fingerprints" => "the daemon restores those of queued events when it starts, and `queue repair` does it at once; a repeat of others may be delivered again",
+        /// A file that is not where it belongs, and what was saved of it.
+        File = "file" => "look at the files that are named, and put the right one in its place while no daemon runs",
         /// Pages of the file.
         Pages = "pages" => "the daemon saves what is readable when it meets them, and `queue repair` does it at once",
         /// The description of the tables.
@@ -97,16 +100,33 @@ pub struct Verified {
     pub next: Option<VerifyStep>,
 }
 
-/// Says when a search is to end.
+/// How a search goes on, and whether it is to end.
 #[derive(Clone, Debug, Default)]
-pub(super) struct StopSign(Arc<AtomicBool>);
+pub(super) struct SearchProgress(Arc<SearchState>);
 
-impl StopSign {
-    pub(super) fn set(&self) {
-        self.0.store(true, Ordering::Relaxed);
+#[derive(Debug, Default)]
+struct SearchState {
+    stops: AtomicBool,
+    steps: Notify,
+}
+
+impl SearchProgress {
+    /// Ends all searches.
+    pub(super) fn stop(&self) {
+        self.0.stops.store(true, Ordering::Relaxed);
     }
 
-    pub(super) fn is_set(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+    pub(super) fn is_stopped(&self) -> bool {
+        self.0.stops.load(Ordering::Relaxed)
+    }
+
+    /// Notes that a search has got on.
+    pub(super) fn step(&self) {
+        self.0.steps.notify_waiters();
+    }
+
+    /// Returns when a search has got on.
+    pub(super) async fn stepped(&self) {
+        self.0.steps.notified().await;
     }
 }

@@ -15,6 +15,10 @@ pub(super) struct Displaced {
 pub(super) enum FileFate {
     /// It has no name any more.
     Removed,
+    /// It has no name any more, and another has the one that it had.
+    Overwritten,
+    /// What stands beside the store's file, and holds what is not in it yet, has no name any more.
+    RemovedBeside,
     /// It has another name, for all that can be known.
     Moved,
     /// Another has its name.
@@ -26,7 +30,11 @@ pub(super) enum FileFate {
 impl FileFate {
     const fn in_words(self) -> &'static str {
         match self {
-            Self::Removed => "was removed while the daemon runs",
+            Self::Removed | Self::RemovedBeside => "was removed while the daemon runs",
+            Self::Overwritten => {
+                "was overwritten by another file while the daemon runs; what the old one holds is saved \
+                 beside it: restart to use the new one"
+            }
             Self::Moved => "was moved away while the daemon runs, or cannot be found; move it back",
             Self::Replaced => {
                 "was replaced while the daemon runs; put the old one back, or restart to use the new one"
@@ -41,6 +49,14 @@ impl FileFate {
 impl Displaced {
     pub(super) fn removed(file: &Path) -> Self {
         Self::new(file, FileFate::Removed)
+    }
+
+    pub(super) fn overwritten(file: &Path) -> Self {
+        Self::new(file, FileFate::Overwritten)
+    }
+
+    pub(super) fn removed_beside(file: &Path) -> Self {
+        Self::new(file, FileFate::RemovedBeside)
     }
 
     pub(super) fn moved(file: &Path) -> Self {

@@ -29,10 +29,11 @@ use super::attempt::{AttemptAnswer, AttemptId, AttemptedEvents, OpenAttempt, Tra
 use super::batch::{BatchId, RewrittenBody, StoredBatch, SyncId};
 use super::batch_builder::NewBatch;
 use super::cooldown::{Cooldown, CooldownChange};
-use super::damage::{Finding, StopSign, Verified, VerifyStep};
+use super::copy_bounds::CopyBounds;
+use super::damage::{Finding, SearchProgress, Verified, VerifyStep};
 use super::damaged::{DamagedBatch, DamagedHeader, RawContent};
 use super::dead::{DeadFilter, DeadLetter};
-use super::displaced::Displaced;
+use super::displaced::{Displaced, FileFate};
 use super::state::{BatchPlace, BatchState};
 
 pub(super) type EngineResult<T> = Result<T, EngineError>;
@@ -67,11 +68,16 @@ pub(super) trait Storage: Debug + Send + Sync {
     /// Takes possession, until what it returns is dropped.
     fn acquire(&self) -> Result<Box<dyn Any + Send>, OpenError>;
 
+    /// Keeps others from taking possession, until what it returns is dropped, and changes nothing.
+    fn acquire_to_look(&self) -> Result<Box<dyn Any + Send>, OpenError> {
+        self.acquire()
+    }
+
     /// Opens the engine; makes what it needs where there is nothing yet.
     fn open(&self, opening: Opening) -> Result<Box<dyn Engine>, OpenError>;
 
-    /// Opens a reader beside the writer.
-    fn reader(&self) -> EngineResult<Box<dyn Reader>>;
+    /// Opens a reader.
+    fn reader(&self, beside: Beside) -> EngineResult<Box<dyn Reader>>;
 
     /// Replaces a damaged store by what is readable of it, and sets aside what is damaged; `recount` corrects the
     /// counters of the copy. The engine must not be open.
@@ -82,28 +88,29 @@ pub(super) trait Storage: Debug + Send + Sync {
         Ok(())
     }
 
-    /// Whether `Engine::rescue` has made a copy, which the next opening takes over.
-    fn has_rescued(&self) -> bool {
-        false
-    }
-
     /// Tells what damage was met since the last call.
     fn take_findings(&self) -> Vec<Finding> {
         Vec::new()
     }
 
-    /// Does one step of the search for damage, beside the writer or without one. Changes nothing.
-    fn verify(&self, _step: VerifyStep, _stop: &StopSign) -> EngineResult<Verified> {
+    /// Does one step of the search for damage. Changes nothing.
+    fn verify(
+        &self,
+        _step: VerifyStep,
+        _beside: Beside,
+        _progress: &SearchProgress,
+    ) -> EngineResult<Verified> {
         Ok(Verified::default())
     }
 
-    /// Looks for what keeps the store from being opened, or is lost by that. Nobody may have it open.
-    fn inspect(&self) -> EngineResult<Vec<Finding>> {
+    /// Looks for what keeps the store from being opened, or is lost by that. Refuses what is no store of this version.
+    /// Nobody may have it open. Changes nothing.
+    fn inspect(&self) -> Result<Vec<Finding>, OpenError> {
         Ok(Vec::new())
     }
 
-    /// Removes the copies of damaged files that were kept for as long as this.
-    fn remove_copies(&self, _now: UnixMillis, _retention: Duration) -> EngineResult<()> {
+    /// Removes copies of damaged files that go beyond these bounds, the oldest first.
+    fn remove_copies(&self, _bounds: CopyBounds) -> EngineResult<()> {
         Ok(())
     }
 
@@ -126,6 +133,15 @@ pub(super) enum Opening {
     Start,
     /// An operation failed. The engine opens only if a write reaches the disk.
     AfterFailure,
+}
+
+/// Who has a store open that is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Beside {
+    /// The writer of this process.
+    Writer,
+    /// Nobody: nothing may be changed.
+    Nobody,
 }
 
 /// A volume, in bytes.
@@ -154,9 +170,9 @@ pub(super) trait Engine: Reader {
     /// Makes a piece of what was deleted unreadable; gives the next step.
     fn scrub(&mut self, step: ScrubStep, uptime: Duration) -> EngineResult<Option<ScrubStep>>;
 
-    /// Saves what a removed file holds, as long as it is open: in a copy for the next opening, or in the files that are
-    /// left.
-    fn rescue(&mut self) -> EngineResult<()> {
+    /// Saves what a file holds that is not in its place, as long as it is open: in a copy for the next opening, or in
+    /// the file itself.
+    fn rescue(&mut self, _fate: FileFate) -> EngineResult<()> {
         Ok(())
     }
 

@@ -7,7 +7,6 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +17,7 @@ use crate::profile::ProfileKey;
 
 use super::batch::{BatchId, StoredBatch};
 use super::bits::Bits;
+use super::copy_bounds::CopyBounds;
 use super::core::Core;
 use super::dead_letters;
 use super::engine::{self, BatchOrder, DeadContent, EngineResult, Reader, ScrubStep};
@@ -86,7 +86,7 @@ pub(super) async fn forget(queue: &Queue, person: Person) -> Result<Forgotten, S
     // Copies of damaged files cannot be searched.
     let remove = |core: &mut Core| {
         let storage = &core.context.storage;
-        storage.remove_copies(core.now, Duration::ZERO)
+        storage.remove_copies(CopyBounds::NOTHING)
     };
     queue.ask(WriterCommand::Outside, remove).await?;
     scrub(queue).await?;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::clock::{Deadlines, UnixMillis};
 
 use super::bits::Bits;
+use super::copy_bounds::CopyBounds;
 use super::core::Core;
 use super::dead_letters::{self, NewDeadLetter};
 use super::engine::{AttemptChange, BatchFingerprints, BatchOrder, EngineResult, StoredAttempt};
@@ -19,8 +20,8 @@ use super::{clicks, profiles, set_aside};
 const RETENTION: Duration = Duration::from_secs(8 * 24 * 3600);
 /// Batches, records and dead letters that one pass looks at.
 const BATCHES_A_PASS: usize = 512;
-/// How often old copies of damaged files are looked for.
-const BETWEEN_LOOKS_AT_COPIES: Duration = Duration::from_secs(3600);
+/// How often copies of damaged files are looked at, unless the disk is low.
+const BETWEEN_LOOKS_AT_COPIES: Duration = Duration::from_secs(60);
 /// Events that one pass expires.
 const EVENTS_A_PASS: u64 = 4096;
 
@@ -36,7 +37,7 @@ pub(super) fn expire(core: &mut Core) -> EngineResult<bool> {
     more |= remove_aged_fingerprints(core)?;
     more |= clicks::remove_aged(core)?;
     more |= set_aside::remove_aged(core)?;
-    remove_aged_copies(core);
+    bound_copies(core);
     Ok(more || !core.damaged.is_empty())
 }
 
@@ -96,20 +97,25 @@ fn expire_batch(
     Ok(expired.count())
 }
 
-/// Removes copies of damaged files that are as old as dead letters become: they hold events too.
-fn remove_aged_copies(core: &mut Core) {
-    let retention = core.settings.config.dead_letter_retention;
-    if !core.context.clock.may_end(retention) {
+/// Removes copies of damaged files that are as old as dead letters become, since they hold events too, and those
+/// that take too much room.
+fn bound_copies(core: &mut Core) {
+    let now = core.uptime;
+    let is_due = |last: Duration| now.saturating_sub(last) >= BETWEEN_LOOKS_AT_COPIES;
+    if core.copies_seen_at.is_some_and(|last| !is_due(last)) && !core.quota.is_disk_low() {
         return;
     }
-    let now = core.now;
-    let is_due = |last: UnixMillis| now.since(last) >= BETWEEN_LOOKS_AT_COPIES;
-    if core.copies_removed_at.is_some_and(|last| !is_due(last)) {
-        return;
-    }
-    core.copies_removed_at = Some(now);
-    if let Err(error) = core.context.storage.remove_copies(now, retention) {
-        tracing::warn!(%error, "old copies of damaged files could not be removed");
+    core.copies_seen_at = Some(now);
+    let config = &core.settings.config;
+    let may_end = core.context.clock.may_end(config.dead_letter_retention);
+    let bounds = CopyBounds {
+        now: core.now,
+        retention: may_end.then_some(config.dead_letter_retention),
+        max_bytes: config.max_bytes.get(),
+        min_free: core.quota.min_free(),
+    };
+    if let Err(error) = core.context.storage.remove_copies(bounds) {
+        tracing::warn!(%error, "copies of damaged files could not be removed");
     }
 }
 

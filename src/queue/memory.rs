@@ -18,10 +18,11 @@ use super::cooldown::Cooldown;
 use super::damaged::{DamagedBatch, DamagedHeader, RawContent};
 use super::dead::{DeadFilter, DeadLetter};
 use super::engine::{
-    AgedProfile, AttemptChange, Attempts, BatchFingerprints, BatchOrder, Batches, CounterValue,
-    DamagedBatches, DeadContent, DeadHeader, DeadLetters, Disk, Engine, EngineError, EngineFault,
-    EngineResult, FingerprintCount, Fingerprints, LastIds, Opening, Profiles, Reader, Records,
-    Recount, ScrubStep, Storage, StoredAttempt, StoredDeadLetter, StoredProfile, Transaction,
+    AgedProfile, AttemptChange, Attempts, BatchFingerprints, BatchOrder, Batches, Beside,
+    CounterValue, DamagedBatches, DeadContent, DeadHeader, DeadLetters, Disk, Engine, EngineError,
+    EngineFault, EngineResult, FingerprintCount, Fingerprints, LastIds, Opening, Profiles, Reader,
+    Records, Recount, ScrubStep, Storage, StoredAttempt, StoredDeadLetter, StoredProfile,
+    Transaction,
 };
 use super::state::{BatchPlace, BatchState};
 
@@ -157,7 +158,7 @@ impl Storage for MemoryEngine {
         Ok(Box::new(self.clone()))
     }
 
-    fn reader(&self) -> EngineResult<Box<dyn Reader>> {
+    fn reader(&self, _beside: Beside) -> EngineResult<Box<dyn Reader>> {
         Ok(Box::new(self.clone()))
     }
 

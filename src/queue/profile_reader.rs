@@ -14,7 +14,7 @@ use crate::profile::{Profile, ProfileKey};
 
 use super::StoreError;
 use super::core::QueueContext;
-use super::engine::{EngineError, EngineResult, Reader};
+use super::engine::{Beside, EngineError, EngineResult, Reader};
 use super::profiles;
 use super::recent_clicks::KnownClick;
 
@@ -45,7 +45,7 @@ impl ProfileReader {
         &self,
         read: impl FnOnce(&mut dyn Reader) -> EngineResult<Option<T>>,
     ) -> EngineResult<Option<T>> {
-        let open = || self.context.storage.reader();
+        let open = || self.context.storage.reader(Beside::Writer);
         match self.context.shared.reader.read(open, read) {
             // The writer will meet the damage too, and salvage the store.
             Err(EngineError::Damaged(_)) => Ok(None),

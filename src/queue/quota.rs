@@ -45,6 +45,8 @@ pub enum CapacityProblem {
     Failing(String),
     /// Damage is being mended, which takes long.
     Mending,
+    /// It does this, which takes a while.
+    Busy(&'static str),
     /// The queue was closed.
     Closed,
 }
@@ -121,6 +123,11 @@ impl Quota {
     pub(super) fn is_disk_low(&self) -> bool {
         // A disk whose room is unknown is written to until that fails.
         self.disk.is_some_and(|disk| disk.free < self.floor(disk))
+    }
+
+    /// The bytes of the disk that must be free.
+    pub(super) fn min_free(&self) -> u64 {
+        self.disk.map_or(0, |disk| self.floor(disk))
     }
 
     /// The least that must be free.

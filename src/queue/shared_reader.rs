@@ -182,7 +182,7 @@ mod tests {
     use super::*;
 
     fn open() -> EngineResult<Box<dyn Reader>> {
-        MemoryEngine::default().reader()
+        MemoryEngine::default().reader(Beside::Writer)
     }
 
     #[test]

@@ -15,16 +15,18 @@ use rusqlite::{Connection, OptionalExtension as _, Params, Row};
 use crate::clock::{Clock, UnixMillis};
 
 use super::OpenError;
-use super::damage::{DamageKind, Finding, StopSign, Verified, VerifyStep};
+use super::copy_bounds::CopyBounds;
+use super::damage::{DamageKind, Finding, SearchProgress, Verified, VerifyStep};
 use super::displaced::{Displaced, FileFate};
 use super::engine::{
-    Disk, Engine, EngineError, EngineResult, Opening, Reader, Recount, ScrubStep, Storage,
+    Beside, Disk, Engine, EngineError, EngineResult, Opening, Reader, Recount, ScrubStep, Storage,
     Transaction,
 };
 use fault::is_damage;
 use log::LookAtLog;
 use place::{FileId, Place};
 use salvage::Salvaged;
+use schema::Trust;
 use space::Filler;
 
 mod attempts;
@@ -33,6 +35,8 @@ mod damaged;
 mod dead;
 mod place;
 mod description;
+mod folder;
+mod kept;
 mod log;
 mod profiles;
 mod fault;
@@ -69,7 +73,7 @@ impl Sqlite {
 
     /// Looks through the log, and says what a damaged one has lost, before `SQLite` passes over it.
     fn look_into_log(&self) -> io::Result<Option<LookAtLog>> {
-        let [log, shared, _] = schema::files(&self.folder);
+        let [log, shared, _] = folder::files(&self.folder);
         let mut found = log::look(&log, &shared)?;
         if found.is_some_and(|found| found.lost.is_some()) {
             found = log::look(&log, &shared)?;
@@ -77,13 +81,13 @@ impl Sqlite {
         let Some(lost) = found.and_then(|found| found.lost) else {
             return Ok(found);
         };
-        let copy = log::keep(&self.folder, &log)?;
+        let copy = kept::copy_log(&self.folder, &log);
         if lost.is_stale {
             // What was readable of it is in the file, and so is more.
             fs::remove_file(&log)?;
         }
         let copy = copy.map_or_else(
-            || "it is too long to be kept".to_owned(),
+            || "it is too long for a copy, or there is no room for one".to_owned(),
             |copy| format!("a copy is kept as {}", copy.display()),
         );
         tracing::error!(
@@ -124,6 +128,17 @@ impl Sqlite {
         }
     }
 
+    /// Says that what was saved of a removed file was not put in its place.
+    fn tell_of_rescued(&self, copy: &Path) {
+        let what = format!(
+            "what was saved of a removed {} is kept as {}: another file stood in its place, and is used",
+            folder::file(&self.folder).display(),
+            copy.display()
+        );
+        tracing::error!("{what}. Events that only the copy holds are not delivered");
+        self.found(DamageKind::File, what);
+    }
+
     fn found(&self, kind: DamageKind, what: impl Into<String>) {
         let finding = Finding::new(kind, what);
         let mut findings = self.findings.lock().expect("no holder of this lock panics");
@@ -133,19 +148,23 @@ impl Sqlite {
 
 impl Storage for Sqlite {
     fn exists(&self) -> bool {
-        schema::file(&self.folder).exists()
+        folder::file(&self.folder).exists() || salvage::is_pending(&self.folder)
     }
 
     fn kept_copies(&self) -> Vec<(PathBuf, UnixMillis)> {
-        log::kept(&self.folder)
+        kept::all(&self.folder)
     }
 
     fn acquire(&self) -> Result<Box<dyn Any + Send>, OpenError> {
-        let lock = schema::lock(&self.folder)?;
+        let lock = folder::lock(&self.folder)?;
         let unusable = |error| OpenError::Folder(self.folder.clone(), error);
         let found = lock.metadata().map_err(unusable)?;
         *locked(&self.lock) = Some(FileId::of(&found));
         Ok(Box::new(lock))
+    }
+
+    fn acquire_to_look(&self) -> Result<Box<dyn Any + Send>, OpenError> {
+        Ok(Box::new(folder::lock_to_look(&self.folder)?))
     }
 
     fn open(&self, opening: Opening) -> Result<Box<dyn Engine>, OpenError> {
@@ -153,25 +172,39 @@ impl Storage for Sqlite {
         if salvage::is_pending(&self.folder) {
             *locked(&self.place) = None;
         }
-        salvage::finish(&self.folder).map_err(unusable)?;
-        if opening == Opening::AfterFailure {
-            self.check_database()?;
+        if let Some(copy) = salvage::finish(&self.folder).map_err(unusable)? {
+            self.tell_of_rescued(&copy);
         }
         let log = match opening {
-            Opening::Start => self.look_into_log().map_err(unusable)?,
-            Opening::AfterFailure => None,
+            Opening::Start => {
+                folder::check_kinds(&self.folder)?;
+                if let Some(what) = kept::keep_log_without_file(&self.folder).map_err(unusable)? {
+                    self.found(DamageKind::File, what);
+                }
+                self.look_into_log().map_err(unusable)?
+            }
+            Opening::AfterFailure => {
+                self.check_database()?;
+                None
+            }
+        };
+        // Before a connection has the file open.
+        let database = folder::file(&self.folder);
+        let trust = match opening {
+            Opening::Start if !schema::is_like_store(&database) => Trust::Unknown,
+            _ => Trust::Ours,
         };
         let is_log_damaged = log.is_some_and(|log| log.lost.is_some());
         // What keeps it from being read is met by the next opening too.
         let reader = log.map(|log| self.recover_log(log).ok());
-        let engine = match self.open_file(opening) {
+        let engine = match self.open_file(opening, trust) {
             // One wrong read is no damage.
             Err(
                 OpenError::Engine(EngineError::Damaged(_))
                 | OpenError::Foreign(_)
                 | OpenError::Newer { .. },
             ) => {
-                let engine = self.open_file(opening)?;
+                let engine = self.open_file(opening, trust)?;
                 log_wrong_read();
                 engine
             }
@@ -185,12 +218,18 @@ impl Storage for Sqlite {
         Ok(Box::new(engine))
     }
 
-    fn reader(&self) -> EngineResult<Box<dyn Reader>> {
-        let connection = schema::open_reader(&self.folder)?;
+    fn reader(&self, beside: Beside) -> EngineResult<Box<dyn Reader>> {
+        let (connection, access) = match beside {
+            Beside::Writer => (
+                schema::open_reader(&self.folder)?,
+                FileAccess::Reading(self.folder.clone()),
+            ),
+            Beside::Nobody => (schema::open_untouched(&self.folder)?, FileAccess::Once),
+        };
         Ok(Box::new(SqliteEngine {
             connection,
             filler: Filler::default(),
-            access: FileAccess::Reading(self.folder.clone()),
+            access,
         }))
     }
 
@@ -217,22 +256,27 @@ impl Storage for Sqlite {
         mem::take(&mut *findings)
     }
 
-    fn verify(&self, step: VerifyStep, stop: &StopSign) -> EngineResult<Verified> {
-        verify::step(&self.folder, step, stop)
+    fn verify(
+        &self,
+        step: VerifyStep,
+        beside: Beside,
+        progress: &SearchProgress,
+    ) -> EngineResult<Verified> {
+        verify::step(&self.folder, step, beside, progress)
     }
 
-    fn inspect(&self) -> EngineResult<Vec<Finding>> {
-        Ok(verify::inspect(&self.folder))
+    fn inspect(&self) -> Result<Vec<Finding>, OpenError> {
+        verify::inspect(&self.folder)
     }
 
-    fn remove_copies(&self, now: UnixMillis, retention: Duration) -> EngineResult<()> {
-        log::remove_kept(&self.folder, now, retention)
+    fn remove_copies(&self, bounds: CopyBounds) -> EngineResult<()> {
+        kept::remove(&self.folder, bounds)
             .map_err(|error| EngineError::Unavailable(Arc::new(error)))
     }
 
     fn copy(&self) -> Result<Option<PathBuf>, OpenError> {
         let unusable = |error| OpenError::Folder(self.folder.clone(), error);
-        salvage::copy_files(&self.folder).map_err(unusable)
+        kept::copy_files(&self.folder).map_err(unusable)
     }
 
     fn check_place(&self) -> Result<(), Displaced> {
@@ -240,19 +284,17 @@ impl Storage for Sqlite {
             return Ok(());
         };
         let checked = place.check(&self.folder);
-        let is_elsewhere = |displaced: &Displaced| displaced.fate != FileFate::Removed;
+        let is_elsewhere = |displaced: &Displaced| {
+            !matches!(displaced.fate, FileFate::Removed | FileFate::RemovedBeside)
+        };
         if checked.as_ref().is_err_and(is_elsewhere) {
             return checked;
         }
-        let lock = schema::lock_file(&self.folder);
+        let lock = folder::lock_file(&self.folder);
         match FileId::at(&lock) {
             Ok(found) if found != *locked(&self.lock) => Err(Displaced::unlocked(&lock)),
             _ => checked,
         }
-    }
-
-    fn has_rescued(&self) -> bool {
-        salvage::is_pending(&self.folder)
     }
 
     fn disk(&self) -> Option<Disk> {
@@ -266,12 +308,12 @@ impl Storage for Sqlite {
 
 impl Sqlite {
     /// Opens the file, and puts the names of syncs right.
-    fn open_file(&self, opening: Opening) -> Result<SqliteEngine, OpenError> {
-        let mut connection = self.connect()?;
+    fn open_file(&self, opening: Opening, trust: Trust) -> Result<SqliteEngine, OpenError> {
+        let mut connection = self.connect(trust)?;
         let names = if records::are_named(&connection)? {
             Vec::new()
         } else {
-            connection = self.connect()?;
+            connection = self.connect(trust)?;
             records::mend_names(&connection)?
         };
         if !names.is_empty() {
@@ -291,8 +333,8 @@ impl Sqlite {
     }
 
     /// Opens the file, and makes sure that its tables are ours.
-    fn connect(&self) -> Result<Connection, OpenError> {
-        let connection = schema::open(&self.folder)?;
+    fn connect(&self, trust: Trust) -> Result<Connection, OpenError> {
+        let connection = schema::open(&self.folder, trust)?;
         let faults = description::faults(&connection)?;
         if !faults.is_empty() {
             return Err(schema::damaged(&faults.join(", ")));
@@ -302,7 +344,7 @@ impl Sqlite {
 
     /// Refuses to go on with another file than the one that failed: its events would be lost without a word.
     fn check_database(&self) -> Result<(), OpenError> {
-        let database = schema::file(&self.folder);
+        let database = folder::file(&self.folder);
         let found = FileId::at(&database).ok().flatten();
         let expected = locked(&self.place).as_ref().map(Place::database);
         if expected.is_none() || found == expected {
@@ -353,8 +395,8 @@ impl SqliteEngine {
     fn connect_again(&mut self) -> EngineResult<bool> {
         let connection = match &self.access {
             // Else a new file would take the place of one that was removed.
-            FileAccess::Writing(folder) if !schema::file(folder).exists() => return Ok(false),
-            FileAccess::Writing(folder) => schema::open(folder),
+            FileAccess::Writing(folder) if !folder::file(folder).exists() => return Ok(false),
+            FileAccess::Writing(folder) => schema::open(folder, Trust::Ours),
             FileAccess::Reading(folder) => schema::open_reader(folder).map_err(OpenError::from),
             FileAccess::Once => return Ok(false),
         };
@@ -489,16 +531,16 @@ impl Engine for SqliteEngine {
         })
     }
 
-    fn rescue(&mut self) -> EngineResult<()> {
-        let Some(database) = self.connection.path().map(PathBuf::from) else {
-            return Ok(());
-        };
-        if database.exists() {
-            // The log is gone, not what it holds.
-            return Ok(schema::truncate_log(&self.connection)?);
+    fn rescue(&mut self, fate: FileFate) -> EngineResult<()> {
+        let is_gone = matches!(fate, FileFate::Removed | FileFate::Overwritten);
+        if let Some(database) = self.connection.path().map(PathBuf::from)
+            && is_gone
+        {
+            let unavailable = |error| EngineError::Unavailable(Arc::new(error));
+            salvage::copy_open(&self.connection, &database).map_err(unavailable)?;
         }
-        let unavailable = |error| EngineError::Unavailable(Arc::new(error));
-        salvage::copy_open(&self.connection, &database).map_err(unavailable)
+        // What the log holds is in the file then: another file, to which it does not belong, may come to stand there.
+        Ok(schema::truncate_log(&self.connection)?)
     }
 
     fn rebuild_indexes(&mut self) -> EngineResult<()> {

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,10 +11,11 @@ use crate::config::SyncName;
 use crate::config::queue::QueueConfig;
 
 use super::core::Core;
-use super::damage::{DamageKind, Finding, StopSign, Verified, VerifyStep};
+use super::damage::{DamageKind, Finding, SearchProgress, Verified, VerifyStep};
 use super::damaged::DamagedBatch;
-use super::engine::{EngineError, Storage};
-use super::writer::{self, WriterCommand};
+use super::engine::{Beside, EngineError, Storage};
+use super::opening;
+use super::writer::WriterCommand;
 use super::{CapacityProblem, OpenError, Queue, StoreError, storage, totals};
 
 /// How long the search rests after each step beside a daemon, which has other work.
@@ -40,19 +42,31 @@ impl StoppedStore {
         })
     }
 
-    /// Looks for what keeps the store from being opened, or would be lost by that. Changes nothing.
-    pub fn inspect(&self) -> Result<Vec<Finding>, StoreError> {
-        Ok(self.storage.inspect()?)
+    /// Keeps others from opening a store, to look at it, and changes nothing in its folder.
+    pub fn look(config: &QueueConfig) -> Result<Self, OpenError> {
+        let storage = storage(config);
+        let possession = storage.acquire_to_look()?;
+        Ok(Self {
+            storage,
+            _possession: possession,
+        })
+    }
+
+    /// Looks for what keeps the store from being opened, or would be lost by that. Refuses what is no store of this
+    /// version. Changes nothing.
+    pub fn inspect(&self) -> Result<Vec<Finding>, OpenError> {
+        self.storage.inspect()
     }
 
     /// Does one step of the search. Changes nothing.
     pub fn verify(&self, step: VerifyStep) -> Result<Verified, StoreError> {
-        Ok(self.storage.verify(step, &StopSign::default())?)
+        let progress = SearchProgress::default();
+        Ok(self.storage.verify(step, Beside::Nobody, &progress)?)
     }
 
     /// Reads damaged batches that were set aside, as `Queue::damaged` does.
     pub fn damaged(&self, after: i64, limit: usize) -> Result<Vec<DamagedBatch>, StoreError> {
-        let mut reader = self.storage.reader()?;
+        let mut reader = self.storage.reader(Beside::Nobody)?;
         Ok(reader.damaged_batches(after, limit)?)
     }
 
@@ -81,9 +95,18 @@ impl StoppedStore {
 /// Does one step of the search for damage, beside the writer.
 pub(super) async fn verify(queue: &Queue, step: VerifyStep) -> Result<Verified, StoreError> {
     let context = Arc::clone(&queue.0.context);
-    let stop = context.shared.stops_searches.clone();
-    let search = move || context.storage.verify(step, &stop);
-    Ok(queue.0.context.shared.reads.perform(search).await??)
+    let progress = context.shared.searches.clone();
+    let by_search = progress.clone();
+    let search = move || context.storage.verify(step, Beside::Writer, &by_search);
+    let mut search = pin!(queue.0.context.shared.reads.perform(search));
+    loop {
+        tokio::select! {
+            biased;
+            found = &mut search => return Ok(found??),
+            // Whoever waits for this sees that it gets on.
+            () = progress.stepped() => {}
+        }
+    }
 }
 
 /// Searches the whole store for damage in small steps, and has it mended.
@@ -122,7 +145,7 @@ pub(super) async fn search_and_mend(queue: &Queue) -> Result<(), StoreError> {
         )
     };
     let needs_mending = kinds.iter().any(is_mendable);
-    writer::note(&queue.0.context, found);
+    opening::note(&queue.0.context, found);
     if needs_mending {
         mend(queue).await?;
     }

@@ -9,6 +9,7 @@
 //! ([`start`]), the simulation a task.
 
 use std::any::Any;
+use std::error::Error;
 use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::mpsc::SendError;
@@ -20,23 +21,26 @@ use tokio::runtime;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 
+use super::copy_bounds::CopyBounds;
 use super::core::{Core, QueueContext};
-use super::damage::{DamageKind, Finding};
 use super::displaced::FileFate;
-use super::engine::{self, EngineError, EngineResult, Opening};
+use super::engine::{EngineError, EngineResult, Opening};
+use super::error::with_causes;
 use super::quota::CapacityProblem;
-use super::state::Soundness;
-use super::totals::Counters;
-use super::{
-    OpenError, StoreError, dead_letters, expire, profiles, room, set_aside, settle, totals,
-};
+use super::{OpenError, StoreError, expire, opening, totals};
 
 /// How long commands wait for what is being mended. After that they fail until it is done.
 const SHORT_MENDING: Duration = Duration::from_millis(100);
+/// Where less is free on the disk, a store that cannot be written takes the room of kept copies.
+const LEAST_FREE: u64 = 16 << 20;
 /// Most commands that go into one transaction.
 const BATCH: usize = 1024;
 /// How often expiry and maintenance come round.
 const TICK: Duration = Duration::from_secs(1);
+/// After a copy of the store has failed, the next one is tried once this many times its length have passed, within
+/// these bounds: it may cost much, and fill the disk.
+const REST_AFTER_COPY: u32 = 10;
+const BETWEEN_COPIES: [Duration; 2] = [TICK, Duration::from_secs(60)];
 /// How long a removed file must have been gone before what was saved of it takes its place.
 const BEFORE_RESCUE: Duration = Duration::from_secs(10);
 
@@ -83,6 +87,11 @@ pub struct Writer {
     failure_logged: bool,
     /// Since when a file of the store is not where it was opened.
     displaced: Option<Instant>,
+    /// When the last mending began.
+    mending_since: Instant,
+    /// How the displaced file was lost of which all is saved.
+    rescued: Option<FileFate>,
+    copy_failed: Option<FailedCopy>,
     /// Keeps other processes from the store: the last field, so that it goes when the engine is closed.
     possession: Box<dyn Any + Send>,
 }
@@ -91,6 +100,12 @@ pub struct Writer {
 #[derive(Debug, thiserror::Error)]
 #[error("the store is being mended")]
 struct BeingMended;
+/// A copy of the store that has failed.
+struct FailedCopy {
+    why: String,
+    /// When the next may be tried.
+    next: Instant,
+}
 
 /// Starts a thread that drives a writer.
 pub(super) fn start(mut writer: Writer) -> io::Result<JoinHandle<()>> {
@@ -125,114 +140,6 @@ where
     }
 }
 
-/// Opens the engine and reads what is kept in memory.
-fn open(context: &Arc<QueueContext>, opening: Opening) -> Result<Core, OpenError> {
-    let mut engine = context.storage.open(opening)?;
-    // It may have another file open than the engine.
-    context.shared.reader.close();
-    if opening == Opening::Start {
-        context.shared.view.lock().cooldowns = engine.cooldowns()?;
-    }
-    let found = context.storage.take_findings();
-    // Behind a damaged log, the file may be of several moments.
-    let is_mixed = found.iter().any(|it| it.kind == DamageKind::Log);
-    note(context, found);
-    let is_recounted = is_mixed || !totals::are_sound(&mut *engine)?;
-    if is_recounted {
-        let lost = totals::recount(&mut *engine)?;
-        let what = format!("counters were damaged, and were counted anew; {lost} events are lost");
-        tracing::error!("{what}. Check the disk");
-        note(context, vec![Finding::new(DamageKind::Counters, what)]);
-    }
-    let mut core = Core::new(context, engine)?;
-    core.suspects_indexes = is_recounted;
-    dead_letters::load_samples(&mut core)?;
-    core.transact(|core| {
-        for sync in &Arc::clone(&core.settings).syncs {
-            core.index_of(sync);
-        }
-        // A salvage sets aside all that it finds.
-        room::make_room(core)?;
-        settle::resolve_open(core, opening)
-    })?;
-    for counters in core.counters.all() {
-        core.leases().of(&counters.name).reset_marks(core.uptime);
-    }
-    core.publish()?;
-    if opening == Opening::AfterFailure {
-        // A commit of unknown outcome may have added events, and nothing else says so.
-        for counters in core.counters.all() {
-            core.leases().of(&counters.name).wake.notify_one();
-        }
-    }
-    Ok(core)
-}
-
-/// Mends indexes and batches, and counts anew when what cannot be mended has left.
-fn mend(core: &mut Core) -> EngineResult<()> {
-    tracing::error!("records of the store are damaged; they are being mended. Check the disk");
-    core.suspects_indexes = false;
-    core.engine.rebuild_indexes()?;
-    let engine = &mut *core.engine;
-    engine::visit_pages(
-        None,
-        |after, limit| engine.all_batches(after, limit),
-        |state| state.id,
-        |state| {
-            if state.soundness != Soundness::Sound {
-                core.unsound.insert(state.id);
-            }
-        },
-    )?;
-    let findings = core.transact(set_aside::mend_states)?;
-    note(&core.context, findings);
-    core.transact(set_aside::mend_fingerprints)?;
-    core.transact(profiles::lose_damaged)?;
-    note(&core.context, core.context.storage.take_findings());
-    for counters in core.counters.all() {
-        core.leases()
-            .of(&counters.name)
-            .reset_marks(core.context.clock.uptime());
-    }
-    while core.transact(set_aside::lose_damaged)? {}
-    recount(core)
-}
-
-fn recount(core: &mut Core) -> EngineResult<()> {
-    core.needs_recount = false;
-    totals::recount(&mut *core.engine)?;
-    core.counters = Counters::load(&mut *core.engine)?;
-    core.publish()
-}
-
-/// Saves what is readable, and opens the copy.
-fn salvage(context: &Arc<QueueContext>) -> EngineResult<Core> {
-    let opened = context
-        .storage
-        .salvage(context.clock.now(), totals::recount)
-        .and_then(|()| open(context, Opening::AfterFailure));
-    opened.map_err(|error| match error {
-        OpenError::Engine(error) => error,
-        error => {
-            tracing::error!(%error, "the store could not be salvaged");
-            // Another try may do.
-            EngineError::Damaged(Arc::new(error))
-        }
-    })
-}
-
-/// Shows damage that was met on `/health`.
-pub(super) fn note(context: &QueueContext, findings: Vec<Finding>) {
-    if findings.is_empty() {
-        return;
-    }
-    let now = context.clock.now();
-    let mut view = context.shared.view.lock();
-    for finding in findings {
-        view.stats.damage.add(now, finding);
-    }
-}
-
 impl Writer {
     /// Opens the store when the process begins; salvages a damaged one.
     pub(super) fn open(
@@ -240,12 +147,13 @@ impl Writer {
         possession: Box<dyn Any + Send>,
         commands: mpsc::Receiver<WriterCommand>,
     ) -> Result<Self, OpenError> {
-        let core = match open(&context, Opening::Start) {
+        let core = match opening::open(&context, Opening::Start) {
             Err(OpenError::Engine(EngineError::Damaged(_))) => {
+                context.set_trouble(CapacityProblem::Busy(opening::SALVAGING));
                 context
                     .storage
                     .salvage(context.clock.now(), totals::recount)?;
-                open(&context, Opening::Start)
+                opening::open(&context, Opening::Start)
             }
             opened => opened,
         }?;
@@ -259,6 +167,9 @@ impl Writer {
             has_more: true,
             failure_logged: false,
             displaced: None,
+            mending_since: Instant::now(),
+            rescued: None,
+            copy_failed: None,
             possession,
         })
     }
@@ -351,6 +262,8 @@ impl Writer {
         }
         let Err(displaced) = self.context.storage.check_place() else {
             if self.displaced.take().is_some() {
+                self.copy_failed = None;
+                self.rescued = None;
                 self.context.shared.view.lock().health.trouble = None;
             }
             return Ok(());
@@ -367,8 +280,6 @@ impl Writer {
         }
         let since = *self.displaced.get_or_insert_with(Instant::now);
         let error = EngineError::Unavailable(Arc::new(displaced.clone()));
-        self.context.shared.view.lock().health.trouble =
-            Some(CapacityProblem::Failing(error.to_string()));
         if !mem::replace(&mut self.failure_logged, true) {
             tracing::error!(
                 %error,
@@ -376,27 +287,70 @@ impl Writer {
                  /proc/{}/fd", std::process::id()
             );
         }
-        if displaced.fate == FileFate::Removed {
-            self.rescue(since);
+        if displaced.fate != FileFate::Unlocked {
+            self.rescue(displaced.fate, since);
         }
+        let trouble = match &self.copy_failed {
+            Some(FailedCopy { why, .. }) => {
+                format!("{error}, and what it holds cannot be saved: {why}")
+            }
+            None => error.to_string(),
+        };
+        self.context.set_trouble(CapacityProblem::Failing(trouble));
         Err(error)
     }
 
-    /// Saves what a removed file holds. The copy takes its place after a while: whoever removed the file may not have
-    /// finished, as with a whole folder.
-    fn rescue(&mut self, since: Instant) {
+    /// Notes why a copy of the store has failed, and since when it was tried.
+    fn note_failed_copy(&mut self, error: &dyn Error, began: Instant) {
+        let why = with_causes(error);
+        let [shortest, longest] = BETWEEN_COPIES;
+        let wait = (REST_AFTER_COPY * began.elapsed()).clamp(shortest, longest);
+        let known = self.copy_failed.as_ref().map(|failed| &failed.why);
+        if known != Some(&why) {
+            tracing::error!(
+                error = why,
+                "what the store holds cannot be copied into a new file, which is tried again and again; \
+                 nothing is acknowledged until it can"
+            );
+        }
+        let trouble = format!("what it holds cannot be copied into a new file: {why}");
+        self.context.set_trouble(CapacityProblem::Failing(trouble));
+        let next = Instant::now() + wait;
+        self.copy_failed = Some(FailedCopy { why, next });
+    }
+
+    /// Whether a copy may be tried.
+    fn may_copy(&self) -> bool {
+        let failed = self.copy_failed.as_ref();
+        failed.is_none_or(|failed| failed.next <= Instant::now())
+    }
+
+    /// Saves what a displaced file holds. The copy of a removed one takes its place after a while: whoever removed the
+    /// file may not have finished, as with a whole folder.
+    fn rescue(&mut self, fate: FileFate, since: Instant) {
+        let may_copy = self.may_copy();
         let Ok(core) = &mut self.core else { return };
-        if !self.context.storage.has_rescued()
-            && let Err(error) = core.engine.rescue()
-        {
-            tracing::warn!(%error, "what a removed file of the store holds cannot be saved yet");
-        } else if since.elapsed() >= BEFORE_RESCUE {
+        if self.rescued != Some(fate) {
+            if !may_copy {
+                return;
+            }
+            let began = Instant::now();
+            if let Err(error) = core.engine.rescue(fate) {
+                self.note_failed_copy(&error, began);
+                return;
+            }
+            self.copy_failed = None;
+            self.rescued = Some(fate);
+        }
+        let is_removed = matches!(fate, FileFate::Removed | FileFate::RemovedBeside);
+        if is_removed && since.elapsed() >= BEFORE_RESCUE {
             tracing::warn!(
                 "what a removed file of the store held was saved, and is used from now on"
             );
             let error = io::Error::other("a removed file of the store is being replaced");
             self.fail(EngineError::Unavailable(Arc::new(error)));
             self.displaced = None;
+            self.rescued = None;
         }
     }
 
@@ -428,13 +382,21 @@ impl Writer {
             return;
         }
         if let Err(EngineError::Damaged(_)) = &self.core {
+            if !self.may_copy() {
+                return;
+            }
+            // The readers' locks would go with the damaged file.
+            self.context.shared.reader.close();
             let context = Arc::clone(&self.context);
-            self.mend_aside(move || salvage(&context));
+            self.mend_aside(move || opening::salvage(&context));
             return;
         }
-        match open(&self.context, Opening::AfterFailure) {
+        match opening::open(&self.context, Opening::AfterFailure) {
             Ok(core) => self.core = Ok(core),
-            Err(OpenError::Engine(error)) => self.fail(error),
+            Err(OpenError::Engine(error)) => {
+                self.fail(error);
+                self.free_room();
+            }
             // The file is gone or replaced: the first error remains.
             Err(_) => {}
         }
@@ -443,7 +405,8 @@ impl Writer {
     /// Does what may take long on a thread of its own. Commands wait a little for it, and fail after that until it is
     /// done.
     fn mend_aside(&mut self, work: impl FnOnce() -> EngineResult<Core> + Send + 'static) {
-        self.context.shared.view.lock().health.trouble = Some(CapacityProblem::Mending);
+        self.context.set_trouble(CapacityProblem::Mending);
+        self.mending_since = Instant::now();
         self.core = Err(EngineError::Unavailable(Arc::new(BeingMended)));
         let begun = if self.has_thread {
             on_thread(work)
@@ -490,8 +453,30 @@ impl Writer {
 
     fn set_core(&mut self, core: EngineResult<Core>) {
         match core {
-            Ok(core) => self.core = Ok(core),
-            Err(error) => self.fail(error),
+            Ok(core) => {
+                self.core = Ok(core);
+                self.copy_failed = None;
+            }
+            Err(error) => {
+                if let EngineError::Damaged(error) = &error {
+                    self.note_failed_copy(&**error, self.mending_since);
+                }
+                self.fail(error);
+                self.free_room();
+            }
+        }
+    }
+
+    /// Removes kept copies where they leave the store no room to be written.
+    fn free_room(&self) {
+        let bounds = CopyBounds {
+            now: self.context.clock.now(),
+            retention: None,
+            max_bytes: u64::MAX,
+            min_free: LEAST_FREE,
+        };
+        if let Err(error) = self.context.storage.remove_copies(bounds) {
+            tracing::warn!(%error, "copies of damaged files could not be removed");
         }
     }
 
@@ -504,8 +489,8 @@ impl Writer {
     }
 
     fn fail(&mut self, error: EngineError) {
-        self.context.shared.view.lock().health.trouble =
-            Some(CapacityProblem::Failing(error.to_string()));
+        let trouble = CapacityProblem::Failing(error.to_string());
+        self.context.set_trouble(trouble);
         self.core = Err(error);
     }
 
@@ -515,7 +500,7 @@ impl Writer {
             self.has_more = false;
             return;
         };
-        note(&self.context, mem::take(&mut core.findings));
+        opening::note(&self.context, mem::take(&mut core.findings));
         let now = self.context.clock.uptime();
         let passed = now.saturating_sub(self.maintained_at);
         let is_damaged = core.suspects_indexes || !core.unsound.is_empty();
@@ -552,19 +537,27 @@ impl Writer {
         let Ok(mut core) = mem::replace(&mut self.core, being_mended) else {
             return;
         };
-        let work = if is_damaged { mend } else { recount };
+        let work = if is_damaged {
+            opening::mend
+        } else {
+            opening::recount
+        };
         self.mend_aside(move || work(&mut core).map(|()| core));
     }
 
     fn close(&mut self) -> Result<(), StoreError> {
-        self.context.shared.stops_searches.set();
+        self.context.shared.searches.stop();
         self.finish_mending();
         self.context.shared.reader.close();
+        self.copy_failed = None;
+        // What was met last may not be mended yet.
+        self.reopen();
+        self.finish_mending();
         // The next process takes over what this can save of a removed file.
         let in_place = self.check_place();
         let outcome = self.attempt(|core| core.engine.close());
         let outcome = outcome.and(in_place.map_err(StoreError::from));
-        self.context.shared.view.lock().health.trouble = Some(CapacityProblem::Closed);
+        self.context.set_trouble(CapacityProblem::Closed);
         outcome
     }
 }

@@ -33,6 +33,7 @@ mod dead;
 mod delivery;
 mod false_clock;
 mod faults;
+mod files;
 mod forget;
 mod host;
 mod hostile;

@@ -50,7 +50,7 @@ fn repair_stopped(
 ) -> anyhow::Result<Vec<Finding>> {
     let stopped = StoppedStore::take(&config.queue).context("cannot repair the store")?;
     let (found, _) = search(
-        stopped.inspect()?,
+        stopped.inspect().context("cannot repair the store")?,
         |step| Ok(stopped.verify(step)?),
         terminal,
     )?;

@@ -37,9 +37,9 @@ pub(super) fn verify(
         list_set_aside(page, export, terminal)?;
         found
     } else {
-        let stopped = StoppedStore::take(&config.queue).context("cannot check the store")?;
+        let stopped = StoppedStore::look(&config.queue).context("cannot check the store")?;
         let found = search(
-            stopped.inspect()?,
+            stopped.inspect().context("cannot check the store")?,
             |step| Ok(stopped.verify(step)?),
             terminal,
         )?;
@@ -57,7 +57,7 @@ pub(super) fn verify(
     for (copy, at) in Queue::kept_copies(&config.queue) {
         writeln!(
             terminal.errors,
-            "a copy of damaged files is kept since {at}: {}",
+            "a copy of files is kept since {at}: {}",
             copy.display()
         )?;
     }
@@ -83,6 +83,9 @@ pub(super) fn verify(
     Err(anyhow!(found).into())
 }
 
+/// Batches that are listed one by one; an export has all.
+const LISTED: u64 = 20;
+
 /// Says what was set aside, and exports it.
 fn list_set_aside(
     page: impl Fn(i64) -> anyhow::Result<Vec<ExportedBatch>>,
@@ -98,7 +101,7 @@ fn list_set_aside(
         }
         None => None,
     };
-    let (mut batches, mut events, mut after) = (0, 0, 0);
+    let (mut batches, mut events, mut after) = (0_u64, 0, 0);
     loop {
         let page = page(after)?;
         let Some(last) = page.last() else {
@@ -108,6 +111,20 @@ fn list_set_aside(
         for batch in page {
             batches += 1;
             events += batch.events;
+            if batches <= LISTED {
+                let ExportedBatch {
+                    row,
+                    taken_at,
+                    found_at,
+                    events,
+                    why,
+                    ..
+                } = &batch;
+                writeln!(
+                    terminal.errors,
+                    "set aside: batch {row}, {events} events taken at {taken_at}, found damaged at {found_at}: {why}"
+                )?;
+            }
             if let Some(file) = &mut file {
                 serde_json::to_writer(&mut *file, &batch).with_context(cannot)?;
                 file.write_all(b"\n").with_context(cannot)?;

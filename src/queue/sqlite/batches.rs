@@ -391,7 +391,7 @@ mod tests {
     #[test]
     fn every_order_is_that_of_an_index() {
         let folder = tempfile::tempdir().unwrap();
-        let connection = schema::open(folder.path()).unwrap();
+        let connection = schema::open(folder.path(), schema::Trust::Unknown).unwrap();
         for (order, plan) in [
             (
                 BatchOrder::Deadline,

@@ -15,8 +15,10 @@ use rusqlite::{Connection, OpenFlags};
 
 use crate::queue::OpenError;
 
-use super::{is_damage, schema};
+use super::{folder, is_damage, schema};
 
+/// A file that is made for the sake of its first page.
+pub(super) const DRAFT: &str = "salvage-page.db";
 /// The size of the pages of every store.
 const PAGE: usize = 4096;
 /// Where a file's first page has its own kind.
@@ -100,7 +102,7 @@ pub(super) fn faults(connection: &Connection) -> rusqlite::Result<Vec<String>> {
 /// is known of every store.
 pub(super) fn replace(folder: &Path) -> Result<(), OpenError> {
     let unusable = |error| OpenError::Folder(folder.to_owned(), error);
-    let file = schema::file(folder);
+    let file = folder::file(folder);
     let page = first_page(folder, &file)?;
     let put = || {
         File::options()
@@ -115,7 +117,7 @@ pub(super) fn replace(folder: &Path) -> Result<(), OpenError> {
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_WRITABLE_SCHEMA, true)?;
         schema::truncate_log(&connection)?;
     }
-    for beside in schema::files(folder).iter().filter(|it| **it != file) {
+    for beside in folder::files(folder).iter().filter(|it| **it != file) {
         fs::remove_file(beside).ok();
     }
     put().map_err(unusable)
@@ -151,7 +153,7 @@ fn first_page(folder: &Path, file: &Path) -> Result<Vec<u8>, OpenError> {
             .is_some_and(|kind| *kind == FIRST_OF_TABLE)
     };
     let has_map = is_first(3) && is_first(4);
-    let draft = folder.join("salvage-page.db");
+    let draft = folder.join(DRAFT);
     fs::remove_file(&draft).ok();
     let forged = Connection::open(&draft)?;
     forged.execute_batch(&format!(

@@ -6,25 +6,13 @@
 //! and so had the bad frame: that is no torn end, but damage, and transactions that were acknowledged are lost. Where
 //! the index of the log in shared memory has survived, as after a kill, it names the last commit too.
 
-use std::fs::{self, File};
-use std::io::{self, Seek as _, SeekFrom};
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-use crate::clock::{Clock as _, SystemClock, UnixMillis};
+use std::fs::File;
+use std::io;
+use std::path::Path;
 
 /// Of a file's header, and of a frame's.
 const FILE_HEADER: usize = 32;
 const FRAME_HEADER: usize = 24;
-/// Longest log of which a copy is kept.
-const MAX_COPY: u64 = 256 << 20;
-/// How the name of a folder begins that holds the files as they were before a repair.
-pub(super) const BEFORE_REPAIR: &str = "before-repair-";
-/// How the names of kept logs begin and end.
-const PREFIX: &str = "damaged-log-";
-const SUFFIX: &str = ".wal";
-
 /// What a damaged log has lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct LostFrames {
@@ -194,56 +182,6 @@ fn log_index(shared: &Path, salts: [u8; 8]) -> Option<LogIndex> {
         committed: number(16).into(),
         copied: number(96).into(),
     })
-}
-
-/// Keeps a copy of a damaged log, for its owner alone; `None` where it is too long.
-pub(super) fn keep(folder: &Path, log: &Path) -> io::Result<Option<PathBuf>> {
-    let mut source = File::open(log)?;
-    if source.metadata()?.len() > MAX_COPY {
-        return Ok(None);
-    }
-    source.seek(SeekFrom::Start(0))?;
-    let copy = folder.join(format!("{PREFIX}{}{SUFFIX}", SystemClock.now().seconds()));
-    let mut options = File::options();
-    let options = options.create(true).truncate(true).write(true).mode(0o600);
-    io::copy(&mut source, &mut options.open(&copy)?)?;
-    Ok(Some(copy))
-}
-
-/// The damaged logs and the stores of before a repair that are kept, and when each was put there.
-pub(super) fn kept(folder: &Path) -> Vec<(PathBuf, UnixMillis)> {
-    let Ok(files) = fs::read_dir(folder) else {
-        return Vec::new();
-    };
-    let mut kept: Vec<_> = files
-        .filter_map(|file| {
-            let path = file.ok()?.path();
-            let name = path.file_name()?.to_str()?;
-            let seconds = match name.strip_prefix(BEFORE_REPAIR) {
-                Some(seconds) => seconds,
-                None => name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?,
-            };
-            let at = UnixMillis::from_seconds(seconds.parse().ok()?);
-            Some((path, at))
-        })
-        .collect();
-    kept.sort();
-    kept
-}
-
-/// Removes what was kept for longer than this.
-pub(super) fn remove_kept(folder: &Path, now: UnixMillis, retention: Duration) -> io::Result<()> {
-    for (path, at) in kept(folder) {
-        if now.since(at) < retention {
-            continue;
-        }
-        if path.is_dir() {
-            fs::remove_dir_all(path)?;
-        } else {
-            fs::remove_file(path)?;
-        }
-    }
-    Ok(())
 }
 
 /// Fills the buffer; false at the end of the file.

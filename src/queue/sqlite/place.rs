@@ -13,7 +13,7 @@ use std::path::Path;
 
 use crate::queue::displaced::Displaced;
 
-use super::schema;
+use super::folder;
 
 /// A file, whatever its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +53,7 @@ impl FileId {
 impl Place {
     /// Notes where the files of a store lie that has just been opened.
     pub(super) fn note(folder: &Path) -> io::Result<Self> {
-        let [log, index, database] = schema::files(folder);
+        let [log, index, database] = folder::files(folder);
         Ok(Self {
             database: FileId::of(&fs::metadata(&database)?),
             handle: handle(&database),
@@ -67,8 +67,11 @@ impl Place {
 
     /// Whether the files are where they were. An error in looking proves nothing.
     pub(super) fn check(&self, folder: &Path) -> Result<(), Displaced> {
-        let [log, index, database] = schema::files(folder);
+        let [log, index, database] = folder::files(folder);
         match FileId::at(&database) {
+            Ok(Some(found)) if found != self.database && self.is_gone() => {
+                return Err(Displaced::overwritten(&database));
+            }
             Ok(Some(found)) if found != self.database => {
                 return Err(Displaced::replaced(&database));
             }
@@ -80,7 +83,7 @@ impl Place {
             let Some(noted) = noted else { continue };
             match FileId::at(path) {
                 Ok(Some(found)) if found != noted => return Err(Displaced::replaced(path)),
-                Ok(None) => return Err(Displaced::removed(path)),
+                Ok(None) => return Err(Displaced::removed_beside(path)),
                 Ok(Some(_)) | Err(_) => {}
             }
         }

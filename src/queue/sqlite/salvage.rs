@@ -4,16 +4,19 @@
 //! perhaps every further write. Then all that can still be read is copied into a new file, which replaces the old
 //! one. Missing events are counted as `lost`, so that the counts still add up. This takes as long as copying the
 //! store, and as much free disk.
+//!
+//! The copy is a draft until it is whole and on the disk. Then the damaged file gets another name, `salvage-old.db`, the
+//! draft its place; whoever finds that name finishes what was begun. What is saved of a removed file, `salvage.db`,
+//! takes its place only if no other file has it by then.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension as _, Row, params_from_iter};
 
-use crate::clock::{Clock as _, SystemClock, UnixMillis};
+use crate::clock::UnixMillis;
 use crate::queue::OpenError;
 use crate::queue::batch::{BatchId, StoredBatch};
 use crate::queue::bits::Bits;
@@ -21,12 +24,15 @@ use crate::queue::damaged::{Damage, DamagedBatch, DamagedHeader};
 use crate::queue::engine::Recount;
 
 use super::{
-    FileAccess, SqliteEngine, batches, damaged, description, is_damage, log, records, schema,
-    unsigned,
+    FileAccess, SqliteEngine, batches, damaged, description, folder, is_damage, kept, records,
+    schema, unsigned,
 };
 
-/// The copy until it is whole, and after that.
+/// A copy, until it is whole.
 const DRAFT: &str = "salvage-draft.db";
+/// A damaged file of which a whole draft has been made.
+const OLD: &str = "salvage-old.db";
+/// What was saved of a removed file.
 const COPY: &str = "salvage.db";
 
 /// How many numbers after an unreadable place are tried one by one, before the steps grow.
@@ -47,33 +53,51 @@ pub(super) fn salvage(
     now: UnixMillis,
     recount: Recount,
 ) -> Result<Salvaged, OpenError> {
-    tracing::error!("the store is damaged; what is readable of it is being copied. Check the disk");
     let unusable = |error| OpenError::Folder(folder.to_owned(), error);
+    if is_replaced(folder) {
+        finish(folder).map_err(unusable)?;
+        return Ok(Salvaged {
+            lost: 0,
+            described: true,
+        });
+    }
+    tracing::error!("the store is damaged; what is readable of it is being copied. Check the disk");
     let draft = folder.join(DRAFT);
-    remove(&draft).map_err(unusable)?;
+    let drafted = draft_of_readable(folder, &draft, now, recount);
+    let salvaged = drafted.inspect_err(|_| remove_draft(&draft))?;
+    File::open(&draft)
+        .and_then(|file| file.sync_all())
+        .and_then(|()| fs::rename(folder::file(folder), folder.join(OLD)))
+        .inspect_err(|_| remove_draft(&draft))
+        .map_err(unusable)?;
+    finish(folder).map_err(unusable)?;
+    tracing::error!(
+        events = salvaged.lost,
+        "the store was salvaged; these events were lost"
+    );
+    Ok(salvaged)
+}
+
+/// Copies what is readable into a new file.
+fn draft_of_readable(
+    folder: &Path,
+    draft: &Path,
+    now: UnixMillis,
+    recount: Recount,
+) -> Result<Salvaged, OpenError> {
+    remove(draft).map_err(|error| OpenError::Folder(folder.to_owned(), error))?;
     let described = is_described(folder)?;
     if !described {
         description::replace(folder)?;
     }
-    let lost = {
-        let old = schema::open_damaged(folder)?;
-        let new = schema::create(&draft)?;
-        // The copy is made durable when it is whole; until then it does not count.
-        new.execute_batch("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; BEGIN")?;
-        copy(folder, &old, &new, now)?;
-        new.execute_batch("COMMIT")?;
-        records::mend_names(&new)?;
-        recount(&mut SqliteEngine::new(new, FileAccess::Once)?)?
-    };
-    File::open(&draft)
-        .and_then(|file| file.sync_all())
-        .and_then(|()| fs::rename(&draft, folder.join(COPY)))
-        .map_err(unusable)?;
-    finish(folder).map_err(unusable)?;
-    tracing::error!(
-        events = lost,
-        "the store was salvaged; these events were lost"
-    );
+    let old = schema::open_damaged(folder)?;
+    let new = schema::create(draft, true)?;
+    // The copy is made durable when it is whole; until then it does not count.
+    new.execute_batch("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; BEGIN")?;
+    copy(folder, &old, &new, now)?;
+    new.execute_batch("COMMIT")?;
+    records::mend_names(&new)?;
+    let lost = recount(&mut SqliteEngine::new(new, FileAccess::Once)?)?;
     Ok(Salvaged { lost, described })
 }
 
@@ -91,72 +115,113 @@ fn looks_described(folder: &Path) -> Result<bool, OpenError> {
     }
 }
 
-/// Whether a whole copy waits to take the store's place.
+/// What was saved of a removed file and waits to take its place.
+pub(super) fn rescued(folder: &Path) -> Option<PathBuf> {
+    Some(folder.join(COPY)).filter(|copy| copy.exists())
+}
+
+/// Whether another file than the one that was open is to be opened.
 pub(super) fn is_pending(folder: &Path) -> bool {
-    folder.join(COPY).exists()
+    is_replaced(folder) || (rescued(folder).is_some() && !is_there(&folder::file(folder)))
+}
+
+/// Whether a whole draft has begun to take the place of a damaged file.
+fn is_replaced(folder: &Path) -> bool {
+    is_there(&folder.join(OLD))
+}
+
+fn is_there(file: &Path) -> bool {
+    fs::symlink_metadata(file).is_ok()
 }
 
 /// Copies a store whose file has no name any more, from the connection that has it open.
 pub(super) fn copy_open(connection: &Connection, database: &Path) -> Result<(), CopyError> {
     let folder = database.parent().unwrap_or(database);
+    if rescued(folder).is_some() {
+        return Ok(());
+    }
     let draft = folder.join(DRAFT);
-    remove(&draft)?;
-    schema::open_private(&draft)?;
+    let copied = copy_into(connection, &draft).and_then(|()| {
+        fs::rename(&draft, folder.join(COPY))?;
+        Ok(File::open(folder)?.sync_all()?)
+    });
+    copied.inspect_err(|_| remove_draft(&draft))
+}
+
+fn copy_into(connection: &Connection, draft: &Path) -> Result<(), CopyError> {
+    remove(draft)?;
+    let needed = super::space::used_bytes(connection)?;
+    let disk = rustix::fs::statvfs(draft.parent().unwrap_or(draft)).map_err(io::Error::from)?;
+    let free = disk.f_bavail * disk.f_frsize;
+    if free < needed {
+        return Err(CopyError::NoRoom { needed, free });
+    }
+    folder::make_private(draft)?;
     let name = draft.to_string_lossy();
     connection.execute("VACUUM INTO ?1", [name])?;
-    File::open(&draft)?.sync_all()?;
-    fs::rename(&draft, folder.join(COPY))?;
-    Ok(File::open(folder)?.sync_all()?)
+    Ok(File::open(draft)?.sync_all()?)
 }
 
 /// Why an open store could not be copied.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CopyError {
-    #[error("the copy cannot be written")]
+    #[error("the copy of it needs {needed} bytes of the disk, and {free} are free")]
+    NoRoom { needed: u64, free: u64 },
+    #[error("the copy of it cannot be written")]
     File(#[from] io::Error),
-    #[error("the store cannot be copied")]
+    #[error("it cannot be copied")]
     Store(#[from] rusqlite::Error),
 }
 
-/// Puts a whole copy in the store's place, even after a crash in between. The damaged file is not kept: `forget`
-/// could not reach what it holds.
-pub(super) fn finish(folder: &Path) -> io::Result<()> {
-    let copy = folder.join(COPY);
-    if !copy.exists() {
-        return Ok(());
+/// Puts a whole copy in the place that it was made for, also after a crash in between. The damaged file is not kept:
+/// `forget` could not reach what it holds. Gives what was saved of a removed file and is only kept, since another file
+/// has the place.
+pub(super) fn finish(folder: &Path) -> io::Result<Option<PathBuf>> {
+    let (draft, old, copy) = (folder.join(DRAFT), folder.join(OLD), folder.join(COPY));
+    let database = folder::file(folder);
+    let page = folder.join(description::DRAFT);
+    let mut kept = None;
+    if ![&draft, &old, &copy, &page]
+        .into_iter()
+        .any(|it| is_there(it))
+    {
+        return Ok(kept);
     }
-    for file in schema::files(folder) {
-        remove(&file)?;
+    if is_there(&old) {
+        if !is_there(&database) {
+            put(&draft, folder)?;
+        } else if is_there(&draft) {
+            kept = Some(kept::move_rescued(folder, &draft)?);
+        }
+        remove(&old)?;
     }
-    fs::rename(&copy, schema::file(folder))?;
-    File::open(folder)?.sync_all()
+    if is_there(&copy) {
+        if is_there(&database) {
+            kept = Some(kept::move_rescued(folder, &copy)?);
+        } else {
+            put(&copy, folder)?;
+        }
+    }
+    remove(&draft)?;
+    remove(&page)?;
+    File::open(folder)?.sync_all()?;
+    Ok(kept)
 }
 
-/// Copies the store's files into a folder of their own, for their owner alone; `None` if there is no room.
-pub(super) fn copy_files(folder: &Path) -> io::Result<Option<PathBuf>> {
-    let files =
-        schema::files(folder).map(|file| (fs::metadata(&file).map_or(0, |it| it.len()), file));
-    let bytes: u64 = files.iter().map(|(length, _)| length).sum();
-    let disk = rustix::fs::statvfs(folder)?;
-    if disk.f_bavail * disk.f_frsize < 3 * bytes {
-        return Ok(None);
+/// Makes a whole copy the store's file. What is beside belongs to the file of which it was made.
+fn put(copy: &Path, folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()?;
+    let [log, index, database] = folder::files(folder);
+    remove(&log)?;
+    remove(&index)?;
+    fs::rename(copy, database)
+}
+
+/// Removes what an attempt that failed has left. It may take the room that is wanting.
+fn remove_draft(draft: &Path) {
+    if let Err(error) = remove(draft) {
+        tracing::warn!(%error, "the draft of a copy of the store cannot be removed");
     }
-    let copy = folder.join(format!(
-        "{}{}",
-        log::BEFORE_REPAIR,
-        SystemClock.now().seconds()
-    ));
-    DirBuilder::new().mode(0o700).create(&copy)?;
-    for (_, file) in files {
-        let Some(name) = file.file_name().filter(|_| file.exists()) else {
-            continue;
-        };
-        let mut options = File::options();
-        let options = options.create(true).truncate(true).write(true).mode(0o600);
-        let mut target = options.open(copy.join(name))?;
-        io::copy(&mut File::open(&file)?, &mut target)?;
-    }
-    Ok(Some(copy))
 }
 
 fn remove(file: &Path) -> io::Result<()> {

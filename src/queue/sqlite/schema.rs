@@ -1,22 +1,23 @@
-//! The store's file: its folder, its tables, its version, and who may have it open.
+//! The store's file: its tables and its version.
 //!
 //! A file of an earlier version is brought up to date when it is opened, in one transaction; one of a
 //! later version is refused.
 
-use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt as _, OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::queue::OpenError;
 use crate::queue::engine::EngineError;
 
-use super::records;
+use super::{folder, records};
 
 /// The version of the tables below.
 pub(super) const VERSION: i64 = 5;
@@ -30,9 +31,6 @@ const PLAUSIBLE_VERSION: i64 = 1000;
 /// The step to each version from the one before; the first begins with an empty file. A released step never
 /// changes.
 const STEPS: [&str; 5] = [VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5];
-
-/// The mode of the store's files: other users of this machine must not read the events.
-const MODE: u32 = 0o600;
 
 /// `PxRl`: tells our files from other `SQLite` files.
 pub(super) const APPLICATION_ID: i64 = 0x5078_526c;
@@ -171,107 +169,25 @@ ALTER TABLE delivery ADD COLUMN answer_checksum INTEGER;
 INSERT INTO total SELECT id, 'unchecked', 1 FROM sync;
 ";
 
-/// Makes the folder and takes possession of it, until the file is dropped.
-pub(super) fn lock(folder: &Path) -> Result<File, OpenError> {
-    let unusable = |error| OpenError::Folder(folder.to_owned(), error);
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
-        .map_err(unusable)?;
-    let file = open_private(&lock_file(folder)).map_err(unusable)?;
-    match file.try_lock() {
-        Ok(()) => {
-            close_folder_to_others(folder);
-            Ok(file)
-        }
-        Err(TryLockError::WouldBlock) => Err(OpenError::InUse(folder.to_owned())),
-        Err(TryLockError::Error(error)) => Err(unusable(error)),
-    }
-}
-
-/// The file whose lock decides which process owns the store.
-pub(super) fn lock_file(folder: &Path) -> PathBuf {
-    folder.join("lock")
-}
-
-/// Opens a file for writing, or makes one, for its owner alone.
-pub(super) fn open_private(path: &Path) -> io::Result<File> {
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(MODE)
-        .open(path)?;
-    close_to_others(path);
-    Ok(file)
-}
-
-/// Takes the permissions of all of the store's files in a folder away from everyone but their owner, also of those
-/// that only a salvage or a checkpoint will use again.
-fn close_folder_to_others(folder: &Path) {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    for entry in entries {
-        let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
-        let name = entry.file_name();
-        let is_ours = |name: &str| {
-            ["lock", "queue.db", "salvage"]
-                .iter()
-                .any(|ours| name.starts_with(ours))
-        };
-        if is_file && name.to_str().is_some_and(is_ours) {
-            close_to_others(&entry.path());
-        }
-    }
-}
-
-/// Takes a file's permissions away from everyone but its owner: an earlier version may have made it, or a copy
-/// by hand.
-fn close_to_others(path: &Path) {
-    let Ok(found) = fs::metadata(path) else {
-        return;
-    };
-    let others = found.permissions().mode() & 0o077;
-    if others == 0 {
-        return;
-    }
-    if let Err(error) = fs::set_permissions(path, Permissions::from_mode(MODE)) {
-        tracing::warn!(
-            file = %path.display(),
-            %error,
-            "other users of this machine may read the store, and that cannot be changed; give the file \
-             to the user that runs pixel-relay, with mode 0600"
-        );
-    }
+/// Whether a file is known to be a store of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Trust {
+    /// It does not look like one: what cannot be read as one is somebody else's.
+    Unknown,
+    /// It looks like one, or this process has had it open: what cannot be read is damaged.
+    Ours,
 }
 
 /// Opens the store for writing, or makes one.
-pub(super) fn open(folder: &Path) -> Result<Connection, OpenError> {
-    let path = file(folder);
-    for file in files(folder) {
-        close_to_others(&file);
+pub(super) fn open(folder: &Path, trust: Trust) -> Result<Connection, OpenError> {
+    folder::check_kinds(folder)?;
+    for file in folder::files(folder) {
+        folder::close_to_others(&file);
     }
-    let connection = create(&path)?;
-    let number = |pragma| connection.query_row(pragma, [], |row| row.get::<_, i64>(0));
-    let id = number("PRAGMA application_id")?;
-    if id != APPLICATION_ID {
-        let (id, ours) = (id.to_be_bytes(), APPLICATION_ID.to_be_bytes());
-        let other_bytes = id.iter().zip(ours).filter(|(a, b)| **a != *b).count();
-        return Err(match other_bytes {
-            1 => damaged("the first page"),
-            _ => OpenError::Foreign(path),
-        });
-    }
-    let found = number("PRAGMA user_version")?;
-    if !(0..PLAUSIBLE_VERSION).contains(&found) {
-        return Err(damaged("the number of the format"));
-    }
-    if found > VERSION {
-        return Err(OpenError::Newer {
-            found,
-            known: VERSION,
-        });
-    }
+    let path = folder::file(folder);
+    let is_ours = trust == Trust::Ours;
+    let connection = create(&path, is_ours)?;
+    let found = version(&connection, &path, is_ours)?;
     if found < VERSION {
         bring_up_to_date(&connection, found)?;
         records::add_checksums(&connection)?;
@@ -291,22 +207,56 @@ pub(super) fn open(folder: &Path) -> Result<Connection, OpenError> {
     Ok(connection)
 }
 
+/// Whether a program has made a file its own that has no tables yet.
+const MARKED: &str = "SELECT application_id != 0 OR user_version != 0
+                      FROM pragma_application_id, pragma_user_version";
+
+/// The version of a file of ours; refuses those of others and those of later versions.
+pub(super) fn version(
+    connection: &Connection,
+    path: &Path,
+    is_ours: bool,
+) -> Result<i64, OpenError> {
+    let number = |pragma| {
+        let number = connection.query_row(pragma, [], |row| row.get::<_, i64>(0));
+        number.map_err(|error| unreadable(error, path, is_ours))
+    };
+    let id = number("PRAGMA application_id")?;
+    if id != APPLICATION_ID {
+        let (id, ours) = (id.to_be_bytes(), APPLICATION_ID.to_be_bytes());
+        let other_bytes = id.iter().zip(ours).filter(|(a, b)| **a != *b).count();
+        return Err(match other_bytes {
+            1 => damaged("the first page"),
+            _ => OpenError::Foreign(path.to_owned()),
+        });
+    }
+    let found = number("PRAGMA user_version")?;
+    if !(0..PLAUSIBLE_VERSION).contains(&found) {
+        return Err(damaged("the number of the format"));
+    }
+    if found > VERSION {
+        return Err(OpenError::Newer {
+            found,
+            known: VERSION,
+        });
+    }
+    Ok(found)
+}
+
 /// Opens a file, and makes the tables in a new one.
-pub(super) fn create(path: &Path) -> Result<Connection, OpenError> {
+pub(super) fn create(path: &Path, is_ours: bool) -> Result<Connection, OpenError> {
     // `SQLite` would make it readable for all, and it gives the files beside it the same mode.
-    open_private(path).map_err(|error| OpenError::Folder(path.to_owned(), error))?;
+    folder::make_private(path).map_err(|error| OpenError::Folder(path.to_owned(), error))?;
     let connection = Connection::open(path)?;
     let tables_and_pages = "SELECT (SELECT count(*) FROM sqlite_schema), page_count
                             FROM pragma_page_count";
     let (tables, pages): (i64, i64) = connection
         .query_row(tables_and_pages, [], |row| row.try_into())
-        .map_err(|error| match error.sqlite_error_code() {
-            Some(rusqlite::ErrorCode::NotADatabase) => unknown(path),
-            _ => error.into(),
-        })?;
+        .map_err(|error| unreadable(error, path, is_ours))?;
     tune(&connection)?;
-    if tables == 0 && pages > 1 {
-        return Err(unknown(path));
+    let is_marked = || connection.query_row(MARKED, [], |row| row.get::<_, bool>(0));
+    if tables == 0 && (pages > 1 || is_marked()?) {
+        return Err(unknown(path, is_ours));
     }
     if tables == 0 {
         // The vacuum mode can only be set while the file is empty.
@@ -317,11 +267,18 @@ pub(super) fn create(path: &Path) -> Result<Connection, OpenError> {
 }
 
 /// A file that may be ours.
-fn unknown(path: &Path) -> OpenError {
-    if is_damaged_store(path) {
+fn unknown(path: &Path, is_ours: bool) -> OpenError {
+    if is_ours {
         damaged("the first page")
     } else {
         OpenError::Foreign(path.to_owned())
+    }
+}
+
+pub(super) fn unreadable(error: rusqlite::Error, path: &Path, is_ours: bool) -> OpenError {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase) => unknown(path, is_ours),
+        _ => error.into(),
     }
 }
 
@@ -330,8 +287,8 @@ pub(super) fn damaged(what: &str) -> OpenError {
     OpenError::Engine(EngineError::Damaged(Arc::new(error)))
 }
 
-/// Whether a file that `SQLite` does not take for its own, or for ours, is a damaged store all the same.
-fn is_damaged_store(file: &Path) -> bool {
+/// Whether a file looks like a store, even if its first page is damaged. It is opened, and must not be open.
+pub(super) fn is_like_store(file: &Path) -> bool {
     let mut page = [0; 100];
     let read = File::open(file).and_then(|file| file.read_exact_at(&mut page, 0));
     if read.is_err() {
@@ -364,14 +321,56 @@ fn bring_up_to_date(connection: &Connection, from: i64) -> rusqlite::Result<()> 
 /// Opens the store for reading beside the writer.
 pub(super) fn open_reader(folder: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(file(folder), flags)?;
+    let connection = Connection::open_with_flags(folder::file(folder), flags)?;
     tune(&connection)?;
     Ok(connection)
 }
 
+/// Opens a store that nobody has open for reading, and changes none of its files, also not the index of its log.
+pub(super) fn open_untouched(folder: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let [log, _, file] = folder::files(folder);
+    if fs::metadata(&file).is_ok_and(|file| file.len() == 0) {
+        // It is a store yet to be made.
+        let connection = Connection::open_in_memory()?;
+        connection.execute_batch("PRAGMA auto_vacuum = INCREMENTAL")?;
+        make(&connection)?;
+        return Ok(connection);
+    }
+    let has_log = fs::metadata(&log).is_ok_and(|log| log.len() > 0);
+    let connection = if has_log {
+        // Without locks, and with an index of the log in memory.
+        let connection = Connection::open_with_flags_and_vfs(&file, flags, "unix-none")?;
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        connection.execute_batch("PRAGMA locking_mode = EXCLUSIVE")?;
+        connection
+    } else {
+        // A log would be made.
+        let uri = format!("file:{}?immutable=1", in_uri(&file));
+        Connection::open_with_flags(uri, flags | OpenFlags::SQLITE_OPEN_URI)?
+    };
+    tune(&connection)?;
+    Ok(connection)
+}
+
+fn in_uri(path: &Path) -> String {
+    use std::fmt::Write as _;
+
+    let mut uri = String::new();
+    for byte in path.as_os_str().as_bytes() {
+        match byte {
+            b'/' | b'.' | b'_' | b'-' => uri.push(char::from(*byte)),
+            byte if byte.is_ascii_alphanumeric() => uri.push(char::from(*byte)),
+            byte => write!(uri, "%{byte:02X}").expect("a string takes any text"),
+        }
+    }
+    uri
+}
+
 /// Opens a damaged store for reading, even if the file was cut off.
 pub(super) fn open_damaged(folder: &Path) -> rusqlite::Result<Connection> {
-    let connection = Connection::open_with_flags(file(folder), OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    let connection =
+        Connection::open_with_flags(folder::file(folder), OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     // Else `SQLite` refuses a file that is shorter than its header says. Nothing is written to it.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_WRITABLE_SCHEMA, true)?;
     tune(&connection)?;
@@ -397,16 +396,6 @@ pub(super) fn truncate_log(connection: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// The store's file.
-pub(super) fn file(folder: &Path) -> PathBuf {
-    folder.join("queue.db")
-}
-
-/// The store's file, and those that `SQLite` keeps beside it.
-pub(super) fn files(folder: &Path) -> [PathBuf; 3] {
-    ["queue.db-wal", "queue.db-shm", "queue.db"].map(|name| folder.join(name))
-}
-
 fn tune(connection: &Connection) -> rusqlite::Result<()> {
     connection.busy_timeout(Duration::from_secs(5))?;
     connection.set_prepared_statement_cache_capacity(64);
@@ -420,53 +409,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_owner_at_a_time() {
-        let folder = tempfile::tempdir().unwrap();
-        let owner = lock(folder.path()).unwrap();
-        assert!(matches!(lock(folder.path()), Err(OpenError::InUse(_))));
-        drop(owner);
-        assert!(lock(folder.path()).is_ok());
-    }
-
-    #[test]
-    fn the_files_are_their_owners_alone() {
-        let folder = tempfile::tempdir().unwrap();
-        let modes = || -> Vec<(String, u32)> {
-            let entries = fs::read_dir(folder.path()).unwrap();
-            let mut modes: Vec<(String, u32)> = entries
-                .map(|entry| {
-                    let entry = entry.unwrap();
-                    let mode = entry.metadata().unwrap().permissions().mode() & 0o777;
-                    (entry.file_name().into_string().unwrap(), mode)
-                })
-                .collect();
-            modes.sort();
-            modes
-        };
-        let private = ["lock", "queue.db", "queue.db-shm", "queue.db-wal"]
-            .map(|name| (name.to_owned(), MODE));
-        let owner = lock(folder.path()).unwrap();
-        let connection = open(folder.path()).unwrap();
-        let write = "INSERT INTO sync (name) VALUES ('web')";
-        connection.execute_batch(write).unwrap();
-        assert_eq!(modes(), private);
-
-        // As an earlier version left them behind after a crash.
-        for (name, _) in modes() {
-            let open = Permissions::from_mode(0o644);
-            fs::set_permissions(folder.path().join(name), open).unwrap();
-        }
-        drop(owner);
-        let owner = lock(folder.path()).unwrap();
-        let again = open(folder.path()).unwrap();
-        assert_eq!(modes(), private);
-        drop((connection, owner, again));
-    }
-
-    #[test]
     fn a_new_store_has_what_cannot_be_changed_later() {
         let folder = tempfile::tempdir().unwrap();
-        let connection = open(folder.path()).unwrap();
+        let connection = open(folder.path(), Trust::Unknown).unwrap();
         let pragma = |name: &str| -> String {
             connection
                 .query_row(&format!("PRAGMA {name}"), [], |row| {
@@ -488,24 +433,24 @@ mod tests {
     #[test]
     fn opens_again_and_refuses_what_it_does_not_know() {
         let folder = tempfile::tempdir().unwrap();
-        drop(open(folder.path()).unwrap());
-        let connection = open(folder.path()).unwrap();
+        drop(open(folder.path(), Trust::Unknown).unwrap());
+        let connection = open(folder.path(), Trust::Unknown).unwrap();
         connection
             .execute_batch("PRAGMA user_version = 99")
             .unwrap();
-        let newer = open(folder.path()).unwrap_err();
+        let newer = open(folder.path(), Trust::Unknown).unwrap_err();
         assert!(matches!(newer, OpenError::Newer { found: 99, .. }));
         connection
             .execute_batch("PRAGMA application_id = 1")
             .unwrap();
-        let foreign = open(folder.path()).unwrap_err();
+        let foreign = open(folder.path(), Trust::Unknown).unwrap_err();
         assert!(matches!(foreign, OpenError::Foreign(_)));
     }
 
     #[test]
     fn a_file_of_the_first_version_gets_the_tables_of_this_one() {
         let folder = tempfile::tempdir().unwrap();
-        let old = Connection::open(file(folder.path())).unwrap();
+        let old = Connection::open(folder::file(folder.path())).unwrap();
         old.execute_batch(&format!(
             "PRAGMA auto_vacuum = INCREMENTAL; {VERSION_1}
              PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 1"
@@ -513,7 +458,7 @@ mod tests {
         .unwrap();
         drop(old);
         let tables = |folder: &Path| -> Vec<String> {
-            open(folder)
+            open(folder, Trust::Unknown)
                 .unwrap()
                 .prepare("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY name")
                 .and_then(|mut tables| tables.query_map([], |row| row.get(0))?.collect())
@@ -529,7 +474,7 @@ mod tests {
     fn refuses_a_file_that_is_no_database() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("queue.db"), vec![b'x'; 4096]).unwrap();
-        let foreign = open(folder.path()).unwrap_err();
+        let foreign = open(folder.path(), Trust::Unknown).unwrap_err();
         assert!(matches!(foreign, OpenError::Foreign(_)), "{foreign}");
     }
 }

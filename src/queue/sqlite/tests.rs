@@ -16,6 +16,7 @@ use crate::queue::*;
 mod crashes;
 mod bytes;
 mod damage;
+mod copies;
 mod logs;
 mod scrubbing;
 mod upgrade;

@@ -5,16 +5,18 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
+use crate::queue::OpenError;
 use crate::queue::batch::BatchId;
-use crate::queue::damage::{DamageKind, Finding, StopSign, Verified, VerifyStep};
+use crate::queue::damage::{DamageKind, Finding, SearchProgress, Verified, VerifyStep};
 use crate::queue::engine::{
-    Batches as _, DeadLetters as _, EngineError, EngineResult, Fingerprints as _, Profiles as _,
+    Batches as _, Beside, DeadLetters as _, EngineError, EngineResult, Fingerprints as _,
+    Profiles as _,
 };
 use crate::queue::state::Soundness;
 use crate::queue::totals;
 
 use super::space::Filler;
-use super::{FileAccess, SqliteEngine, description, log, schema};
+use super::{FileAccess, SqliteEngine, description, folder, log, salvage, schema};
 
 /// Batches or dead letters that one step looks at.
 const PIECE: usize = 1024;
@@ -22,14 +24,17 @@ const PIECE: usize = 1024;
 const MAX_FAULTS: usize = 20;
 /// `SQLite` calls the stop sign after so many of its steps.
 const STEPS_BETWEEN_LOOKS: i32 = 10_000;
+/// After so many calls the search counts as having got on.
+const LOOKS_BETWEEN_SIGNS: u32 = 128;
 
 /// What the stages behind the first look at. `content` and `seen` are read with the batches.
-const TABLES: [&str; 9] = [
+const TABLES: [&str; 10] = [
     "sync",
     "total",
     "row",
     "delivery",
     "dead",
+    "damaged",
     "standstill",
     "filler",
     "profile",
@@ -41,10 +46,27 @@ const DEAD_LETTERS: u32 = BATCHES + 1;
 const FINGERPRINTS: u32 = DEAD_LETTERS + 1;
 const PROFILES: u32 = FINGERPRINTS + 1;
 
-/// Looks at what is read before the store is open, which nobody may have.
-pub(super) fn inspect(folder: &Path) -> Vec<Finding> {
+/// Looks at what is read before the store is open, which nobody may have. Changes nothing.
+pub(super) fn inspect(folder: &Path) -> Result<Vec<Finding>, OpenError> {
+    folder::check_kinds(folder)?;
     let mut findings = Vec::new();
-    let [log, shared, file] = schema::files(folder);
+    let [log, shared, file] = folder::files(folder);
+    if let Some(copy) = salvage::rescued(folder) {
+        let copy = copy.display();
+        let fate = if file.exists() {
+            "another file stands in its place, and is used when the store is opened"
+        } else {
+            "it is used when the store is opened"
+        };
+        let what = format!(
+            "{} was removed; what it held is in {copy}: {fate}",
+            file.display()
+        );
+        findings.push(Finding::new(DamageKind::File, what));
+    }
+    if !file.exists() {
+        return Ok(findings);
+    }
     match log::lost_frames(&log, &shared) {
         Ok(Some(lost)) => findings.push(Finding::new(
             DamageKind::Log,
@@ -60,35 +82,67 @@ pub(super) fn inspect(folder: &Path) -> Vec<Finding> {
             format!("the log cannot be read: {error}"),
         )),
     }
-    let opened =
-        schema::open_reader(folder).and_then(|connection| description::faults(&connection));
-    match opened {
+    let is_ours = schema::is_like_store(&file);
+    let opened = schema::open_untouched(folder);
+    let opened = opened.map_err(|error| schema::unreadable(error, &file, is_ours));
+    let described = opened.and_then(|connection| {
+        let found = schema::version(&connection, &file, is_ours)?;
+        if found < schema::VERSION {
+            return Err(OpenError::Earlier { found });
+        }
+        Ok(description::faults(&connection)?)
+    });
+    match described {
         Ok(faults) => findings.extend(
             faults
                 .into_iter()
                 .map(|fault| Finding::new(DamageKind::Schema, format!("{fault} is damaged"))),
         ),
-        Err(error) => findings.push(Finding::new(
+        Err(OpenError::Engine(error @ EngineError::Damaged(_))) => findings.push(Finding::new(
             DamageKind::Schema,
             format!("{} cannot be opened: {error}", file.display()),
         )),
+        Err(refused) => return Err(refused),
     }
-    findings
+    Ok(findings)
 }
 
 /// Does one step. One wrong read is no damage: what is found counts if a new connection finds it too.
-pub(super) fn step(folder: &Path, step: VerifyStep, stop: &StopSign) -> EngineResult<Verified> {
-    let found = look(folder, step, stop)?;
+pub(super) fn step(
+    folder: &Path,
+    step: VerifyStep,
+    beside: Beside,
+    progress: &SearchProgress,
+) -> EngineResult<Verified> {
+    if beside == Beside::Nobody && !folder::file(folder).exists() {
+        return Ok(Verified::default());
+    }
+    let found = look(folder, step, beside, progress)?;
     if found.findings.is_empty() {
         return Ok(found);
     }
-    look(folder, step, stop)
+    look(folder, step, beside, progress)
 }
 
-fn look(folder: &Path, step: VerifyStep, stop: &StopSign) -> EngineResult<Verified> {
-    let mut connection = schema::open_reader(folder)?;
-    let sign = stop.clone();
-    connection.progress_handler(STEPS_BETWEEN_LOOKS, Some(move || sign.is_set()))?;
+fn look(
+    folder: &Path,
+    step: VerifyStep,
+    beside: Beside,
+    progress: &SearchProgress,
+) -> EngineResult<Verified> {
+    let mut connection = match beside {
+        Beside::Writer => schema::open_reader(folder),
+        Beside::Nobody => schema::open_untouched(folder),
+    }?;
+    let (sign, mut calls) = (progress.clone(), 0_u32);
+    let get_on = move || {
+        calls = calls.wrapping_add(1);
+        if calls.is_multiple_of(LOOKS_BETWEEN_SIGNS) {
+            sign.step();
+        }
+        sign.is_stopped()
+    };
+    connection.progress_handler(STEPS_BETWEEN_LOOKS, Some(get_on))?;
     let mut engine = SqliteEngine {
         connection,
         filler: Filler::default(),
@@ -125,7 +179,7 @@ fn look(folder: &Path, step: VerifyStep, stop: &StopSign) -> EngineResult<Verifi
             batches: 0,
             next: next_stage,
         }),
-        Err(_) if stop.is_set() => Ok(Verified::default()),
+        Err(_) if progress.is_stopped() => Ok(Verified::default()),
         Err(error) => Err(error),
     }
 }

@@ -16,8 +16,8 @@ use crate::queue::compress::Compressor;
 use crate::queue::cooldown::CooldownChange;
 use crate::queue::damaged::{DamagedBatch, DamagedHeader, RawContent};
 use crate::queue::engine::{
-    AttemptChange, BatchChange, BatchOrder, CounterValue, Engine, EngineError, Opening, ScrubStep,
-    StoredDeadLetter, StoredProfile, Transaction,
+    AttemptChange, BatchChange, BatchOrder, Beside, CounterValue, Engine, EngineError, Opening,
+    ScrubStep, StoredDeadLetter, StoredProfile, Transaction,
 };
 use crate::queue::state::BatchState;
 
@@ -465,7 +465,7 @@ fn a_reader_sees_what_was_committed() {
     for (engine, storage) in engines.iter_mut().zip(&stores.storages) {
         let added = source.batch();
         let id = added.state.id;
-        let mut reader = storage.reader().unwrap();
+        let mut reader = storage.reader(Beside::Writer).unwrap();
         assert!(reader.batch(id).unwrap().is_none());
         let transaction = Transaction {
             added: vec![added],

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 
 use super::*;
 use crate::queue::sqlite::log::{self, LostFrames};
-use crate::queue::sqlite::schema;
 
 const FRAME: usize = 24 + 4096;
 
@@ -19,7 +18,7 @@ struct Files {
 
 impl Files {
     fn of(folder: &Path) -> Self {
-        let [log, shared, store] = schema::files(folder).map(|file| std::fs::read(file).unwrap());
+        let [log, shared, store] = folder::files(folder).map(|file| std::fs::read(file).unwrap());
         Self { store, log, shared }
     }
 
@@ -61,7 +60,7 @@ fn lost(files: &Files, with_shared: bool) -> Option<LostFrames> {
     if with_shared {
         files.put_shared(folder.path());
     }
-    let [log, shared, _] = schema::files(folder.path());
+    let [log, shared, _] = folder::files(folder.path());
     log::lost_frames(&log, &shared).unwrap()
 }
 
@@ -145,7 +144,7 @@ async fn damage_in_the_middle_of_a_log_is_noticed() {
 }
 
 fn kept(folder: &Path) -> Vec<PathBuf> {
-    let kept = log::kept(folder).into_iter();
+    let kept = kept::all(folder).into_iter();
     kept.map(|(path, _)| path).collect()
 }
 
@@ -162,7 +161,7 @@ async fn a_damaged_log_is_reported_and_kept_until_someone_is_forgotten() {
     let fixture = QueueFixture { queue, ..fixture };
     let folder = fixture.folder.path();
     // A kill after this start leaves a log that is well.
-    let [log, shared, _] = schema::files(folder);
+    let [log, shared, _] = folder::files(folder);
     assert_eq!(log::lost_frames(&log, &shared).unwrap(), None);
     assert_law(&fixture.queue);
     let met = fixture.queue.stats().damage.recent;
