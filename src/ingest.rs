@@ -39,7 +39,7 @@ use crate::http::body_budget::BodySender;
 use crate::http::client_address::{Peer, sender};
 use crate::http::reply::{HttpError, json_response};
 use crate::ingest::amplitude_api::AmplitudeApi;
-use crate::ingest::chunk::{Chunk, CountedSync, Intake};
+use crate::ingest::chunk::{Chunk, CountedSync, EventRoute};
 use crate::ingest::decode::{RawElement, decode};
 use crate::ingest::mistimed::TimeWarnings;
 use crate::ingest::reply::{IngestSummary, RequestRefusal};
@@ -218,11 +218,11 @@ impl Ingest {
     }
 
     /// Notes that events came in, whatever becomes of them.
-    fn arrived(&self, intake: Intake<'_>, count: u64) {
-        self.metrics.received(intake.endpoint, count);
+    fn arrived(&self, route: EventRoute<'_>, count: u64) {
+        self.metrics.received(route.endpoint, count);
         if count > 0 {
             let uptime = self.clock.uptime();
-            for counted in intake.syncs {
+            for counted in route.syncs {
                 self.last_seen.note(counted.name(), uptime);
             }
         }
@@ -232,7 +232,7 @@ impl Ingest {
     /// Where a sync is full the others still get the rest, so that the sender repeats only what is missing.
     async fn store<'a>(
         &self,
-        intake: Intake<'_>,
+        route: EventRoute<'_>,
         count: u64,
         mut elements: impl Iterator<Item = RawElement<'a>>,
         summary: &mut IngestSummary,
@@ -243,12 +243,12 @@ impl Ingest {
         let mut missed: Option<NotStored> = None;
         let mut may_count_twice = None;
         loop {
-            let work = if intake.uses_profiles() {
+            let work = if route.uses_profiles() {
                 Work::WithDisk
             } else {
-                Work::On(intake.bytes.saturating_mul(intake.syncs.len()))
+                Work::On(route.bytes.saturating_mul(route.syncs.len()))
             };
-            let mut chunk = Chunk::new(intake, self.queue.profiles());
+            let mut chunk = Chunk::new(route, self.queue.profiles());
             let map = || chunk.map(&mut elements, now, summary);
             let mapped = self.long_work.perform(work, map).await;
             if mapped.is_ok() && chunk.taken.is_empty() {
@@ -277,7 +277,7 @@ impl Ingest {
                 }
                 Err(error) => {
                     let mut all = missed.unwrap_or_else(|| NotStored::nothing(error.into()));
-                    let names = intake.syncs.iter().map(|counted| counted.name());
+                    let names = route.syncs.iter().map(|counted| counted.name());
                     all.add(names.map(|name| (name.clone(), left)));
                     return Err(all);
                 }
@@ -386,16 +386,16 @@ impl Ingest {
         let (bytes, arena) = (body.as_bytes(), Arena::default());
         let decoding = work.perform(Work::On(bytes.len()), || decode(bytes, &arena));
         let elements = decoding.await?;
-        let intake = Intake {
+        let route = EventRoute {
             endpoint: Endpoint::Webhook,
             has_secret: admission == Admission::WithSecret,
             syncs: &syncs,
             bytes: bytes.len(),
         };
         let count = elements.len() as u64;
-        self.arrived(intake, count);
+        self.arrived(route, count);
         let mut summary = IngestSummary::default();
-        self.store(intake, count, elements, &mut summary).await?;
+        self.store(route, count, elements, &mut summary).await?;
         self.times.note(&summary, self.clock.uptime());
         Ok(summary)
     }

@@ -40,7 +40,7 @@ use crate::http::blocking::Work;
 use crate::http::body_budget::BodySender;
 use crate::http::reply::{HttpError, json_response};
 use crate::ingest::address_limit::AddressLimit;
-use crate::ingest::chunk::Intake;
+use crate::ingest::chunk::EventRoute;
 use crate::ingest::cors::{Cors, Denied, RequestOrigin};
 use crate::ingest::decode::{RawElement, decode, members};
 use crate::ingest::reply::IngestSummary;
@@ -270,15 +270,15 @@ async fn take(
             .as_ref()
             .is_none_or(|allowed| allowed.contains(name))
     });
-    let intake = Intake {
+    let route = EventRoute {
         endpoint: port.endpoint,
         has_secret: false,
         syncs: &syncs,
         bytes,
     };
-    ingest.arrived(intake, count as u64);
+    ingest.arrived(route, count as u64);
     let mut batch = Batch {
-        intake,
+        route,
         call: &call,
         check: &check,
         summary: IngestSummary::default(),
@@ -332,7 +332,7 @@ fn spared<T>(
 
 /// The events of one request, and what became of those that were stored.
 struct Batch<'r> {
-    intake: Intake<'r>,
+    route: EventRoute<'r>,
     call: &'r ApiCall<'r>,
     check: &'r Check,
     summary: IngestSummary,
@@ -375,17 +375,14 @@ impl Batch<'_> {
             return Ok(());
         }
         let Self {
-            intake,
-            call,
-            check,
-            ..
+            route, call, check, ..
         } = *self;
         // The same decoding has succeeded before.
         let arena = Arena::default();
         let decode = || decode(&call.events, &arena);
         let elements = ingest
             .long_work
-            .perform(Work::On(intake.bytes), decode)
+            .perform(Work::On(route.bytes), decode)
             .await;
         let elements = elements
             .into_iter()
@@ -394,7 +391,7 @@ impl Batch<'_> {
             .filter(|(place, _)| is_wanted(*place))
             .map(|(_, element)| check.complete(element));
         let summary = &mut self.summary;
-        ingest.store(intake, count as u64, elements, summary).await
+        ingest.store(route, count as u64, elements, summary).await
     }
 }
 

@@ -31,7 +31,7 @@ pub(super) struct CountedSync {
 
 /// Where the events of a request come from, and who takes them.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Intake<'r> {
+pub(super) struct EventRoute<'r> {
     pub(super) endpoint: Endpoint,
     /// The sender has shown the secret.
     pub(super) has_secret: bool,
@@ -43,7 +43,7 @@ pub(super) struct Intake<'r> {
 /// Events that are mapped and stored together.
 #[derive(Debug)]
 pub(super) struct Chunk<'r> {
-    intake: Intake<'r>,
+    route: EventRoute<'r>,
     profiles: ProfileReader,
     payloads: PayloadArena,
     /// How many elements it was made of.
@@ -75,7 +75,7 @@ impl CountedSync {
     }
 }
 
-impl Intake<'_> {
+impl EventRoute<'_> {
     pub(super) fn is_webhook(&self) -> bool {
         self.endpoint == Endpoint::Webhook
     }
@@ -88,9 +88,9 @@ impl Intake<'_> {
 }
 
 impl<'r> Chunk<'r> {
-    pub(super) fn new(intake: Intake<'r>, profiles: ProfileReader) -> Self {
+    pub(super) fn new(route: EventRoute<'r>, profiles: ProfileReader) -> Self {
         Self {
-            intake,
+            route,
             profiles,
             payloads: PayloadArena::default(),
             elements: 0,
@@ -107,7 +107,7 @@ impl<'r> Chunk<'r> {
         now: UnixMillis,
         summary: &mut IngestSummary,
     ) -> Result<(), StoreError> {
-        let syncs = self.intake.syncs;
+        let syncs = self.route.syncs;
         if syncs.is_empty() {
             return Ok(());
         }
@@ -140,7 +140,7 @@ impl<'r> Chunk<'r> {
                     Err(rejected) => {
                         let ended = summary.ended(rejected.reason);
                         // Our clock may be wrong, and this sender is known.
-                        let is_spared = self.intake.has_secret && rejected.mistimed.is_some();
+                        let is_spared = self.route.has_secret && rejected.mistimed.is_some();
                         if ended > DEAD_LETTERS && !is_spared {
                             *rejected = Rejected::counted_alone(rejected.reason);
                         }
@@ -178,7 +178,7 @@ impl<'r> Chunk<'r> {
         }
         let profiles = &mut self.profiles;
         let (mut mapped, notes) = match &element.event {
-            Ok(event) if sync.uses_profiles(self.intake.is_webhook()) => {
+            Ok(event) if sync.uses_profiles(self.route.is_webhook()) => {
                 let (mapped, notes, update) =
                     sync.take_with_profiles(event, now, &mut self.payloads, profiles)?;
                 self.updates
@@ -192,7 +192,7 @@ impl<'r> Chunk<'r> {
         };
         if let Err(rejected) = &mut mapped
             && rejected.reason == Reason::TimeZoneTrap
-            && !self.intake.is_webhook()
+            && !self.route.is_webhook()
         {
             // Only the webhook has templates, and only a template falls into that trap.
             rejected.reason = Reason::InFuture;
