@@ -90,7 +90,7 @@ mod tests {
     async fn only_so_many_wait() {
         let turns = Arc::new(Turns::default());
         let mut commands = tokio::task::JoinSet::new();
-        for _ in 0..PERFORMED + WAITING + 1 {
+        for _ in 0..=PERFORMED + WAITING {
             let turns = Arc::clone(&turns);
             commands.spawn(async move {
                 let turn = turns.take(true).await?;

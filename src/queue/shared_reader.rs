@@ -177,7 +177,7 @@ mod tests {
     use std::sync::mpsc;
     use std::thread;
 
-    use super::super::engine::Storage as _;
+    use super::super::engine::{Beside, Storage as _};
     use super::super::memory::MemoryEngine;
     use super::*;
 
@@ -188,7 +188,7 @@ mod tests {
     #[test]
     fn a_read_that_hangs_keeps_nobody_else_for_long() {
         let shared = &SharedReader::default();
-        let ((begun, begins), (go_on, goes_on)) = (mpsc::channel(), mpsc::channel());
+        let ((begun, begins), (go_on, goes_on)) = (mpsc::sync_channel(1), mpsc::sync_channel(1));
         thread::scope(|scope| {
             let hanging = scope.spawn(move || {
                 shared.read(open, |_| {

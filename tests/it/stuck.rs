@@ -101,7 +101,9 @@ async fn files_of_secrets_that_hang_hold_up_neither_delivery_nor_the_stop() {
     );
     let syncs = u64::try_from(SYNCS).unwrap();
     graph.sandbox.wait_for(syncs).await;
-    files.iter().for_each(|file| let_hang(file));
+    for file in &files {
+        let_hang(file);
+    }
     // A lane looks at its file when it sends.
     for round in 1..=8 {
         let id = format!("round-{round}");

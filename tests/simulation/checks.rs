@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use crate::events::{EventKind, MAIL, PHONE};
 use crate::plan::Plan;
 use crate::process::Process;
-use crate::world::World;
+use crate::world::{Damage, World};
 
 /// What is ready is sent within its batch's delay and this.
 const BOUND: Duration = Duration::from_secs(5);
@@ -90,7 +90,7 @@ impl Checks {
     fn check_soundness(&self, process: &Process) {
         let found = process.queue.stats().damage.recent;
         let rebuilt = self.world.memory.rebuilt();
-        if self.world.state().is_sound && (rebuilt > 0 || !found.is_empty()) {
+        if self.world.state().damage == Damage::None && (rebuilt > 0 || !found.is_empty()) {
             let what = format!("rebuilt {rebuilt} times, and found damaged: {found:?}");
             self.world.fail("soundness", what);
         }
@@ -187,7 +187,7 @@ impl Checks {
             let is_dead = dead.contains_key(&key);
             let mut state = self.world.state();
             state.account.waiting.remove(&key);
-            let is_undamaged = state.is_undamaged;
+            let is_undamaged = state.damage < Damage::Batch;
             drop(state);
             if !is_dead && is_undamaged {
                 let what = format!(
@@ -213,7 +213,7 @@ impl Checks {
                 .get(sync)
                 .and_then(|totals| totals.ended.get(&Reason::DamagedRow));
             let lost = lost.copied().unwrap_or(0);
-            if lost > 0 && state.is_undamaged {
+            if lost > 0 && state.damage < Damage::Batch {
                 broken = Some((
                     "loss",
                     format!("{sync}: {lost} events are lost from a store that is well"),

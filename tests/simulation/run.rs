@@ -22,7 +22,7 @@ use crate::events::{EventKind, SentEvent};
 use crate::graph;
 use crate::plan::{GraphMood, Happening, Operation, Plan};
 use crate::process::Process;
-use crate::world::{FAR_BEHIND, Failure, World};
+use crate::world::{Damage, FAR_BEHIND, Failure, World};
 
 /// How often everything is checked.
 const LOOK: Duration = Duration::from_millis(250);
@@ -208,7 +208,7 @@ impl<'a> Run<'a> {
             }
             Happening::ReportsDamage => {
                 self.world.disk().reports_damage = true;
-                self.world.state().is_sound = false;
+                self.world.state().suffer(Damage::Mendable);
             }
             Happening::Stall(time) => {
                 let mut disk = self.world.disk();
@@ -217,7 +217,9 @@ impl<'a> Run<'a> {
             Happening::LoseIndexEntry => {
                 let lost = self.world.memory.lose_index_entry(random.usize(..3));
                 self.world.note(format_args!("   {lost}"));
-                self.world.state().is_sound &= !lost;
+                if lost {
+                    self.world.state().suffer(Damage::Mendable);
+                }
             }
             Happening::Damage => self.damage(&mut random),
             Happening::Kill(down) => {
@@ -243,8 +245,7 @@ impl<'a> Run<'a> {
     fn damage(&self, random: &mut Rng) {
         if self.world.memory.damage_one(random.usize(..3)) {
             self.world.note(format_args!("   a batch is damaged"));
-            let mut state = self.world.state();
-            (state.is_undamaged, state.is_sound) = (false, false);
+            self.world.state().suffer(Damage::Batch);
         }
     }
 

@@ -55,10 +55,24 @@ pub struct WorldState {
     /// When this process began, and since when its clock is confirmed.
     pub started_at: Instant,
     pub confirmed_at: Option<Instant>,
-    /// No batch has been damaged.
-    pub is_undamaged: bool,
-    /// Nothing else of the store has been damaged either.
-    pub is_sound: bool,
+    /// The worst that was done to the store.
+    pub damage: Damage,
+}
+
+impl WorldState {
+    pub fn suffer(&mut self, damage: Damage) {
+        self.damage = self.damage.max(damage);
+    }
+}
+
+/// What was done to the store, from the least to the worst.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Damage {
+    None,
+    /// The engine said so, or an index lost an entry: nothing that counts is gone.
+    Mendable,
+    /// A batch cannot be read.
+    Batch,
 }
 
 /// What is the matter with the store.
@@ -118,8 +132,7 @@ impl World {
                 was_far_behind: plan.clock_error < FAR_BEHIND,
                 started_at: Instant::now(),
                 confirmed_at: None,
-                is_undamaged: true,
-                is_sound: true,
+                damage: Damage::None,
             }),
             disk: Mutex::default(),
         }));

@@ -216,7 +216,9 @@ async fn all_memory_of_a_body_is_charged() {
             let reader = BodyReader::new(max_body);
             let parts: Vec<_> = body.chunks(10_000).collect();
             let mut body = frames(&parts, Then::End);
-            let held = reader.read(&encoded(header), &mut body, STRANGER).await;
+            let held = reader
+                .read(&encoded(header), &mut body, STRANGER, &LongWork::new())
+                .await;
             let held = held.unwrap();
             assert!(held.bytes == text);
             let charged = held.charge.bytes;
