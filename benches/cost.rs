@@ -1,225 +1,180 @@
 //! What costly requests take, beside honest ones of the same length: see tests/it/cost/corpus.rs.
 //!
 //! `fixed search everything 200000` prints by how much the processor time of the whole corpus exceeds that of
-//! honest events, worst first. `fixed cases` prints what `.ci/cost` measures, a line each: the rules, the
-//! endpoint and the name of a costly body. `fixed case <rules> <endpoint> <name>` sends one such request, where
-//! the name may also be `honest`, or `nothing` for no request at all.
+//! honest events, worst first. `fixed costs usual 0 1` sends the requests whose instructions `.ci/cost` counts, and
+//! prints a line for each, of the rules, the endpoint that honest ones are compared at, the length and the name:
+//! one half of them with `0 2`, the other with `1 2`.
 
-use std::fmt::Write as _;
-use std::sync::Arc;
+use std::collections::HashSet;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::Request;
-use pixel_relay::clock::{Clock, TestClock, UnixMillis};
-use pixel_relay::config::live::LiveConfig;
+use axum::http::{Request, StatusCode};
+use pixel_relay::clock::UnixMillis;
 use pixel_relay::config::load::from_toml;
 use pixel_relay::event::arena::Arena;
 use pixel_relay::ingest::decode::decode;
-use pixel_relay::ingest::{Ingest, IngestRules, router};
 use pixel_relay::payload::PayloadArena;
 use pixel_relay::profile::in_memory::InMemoryProfiles;
-use pixel_relay::queue::Queue;
 use pixel_relay::sync::{Sync, compile_all};
-use pixel_relay::telemetry::metrics::Metrics;
-use tower::ServiceExt as _;
 
 #[path = "../tests/it/cost/corpus.rs"]
 pub mod corpus;
+#[path = "../tests/it/cost/sender.rs"]
+mod sender;
 
-use corpus::{BODIES, KEY, NOW, PLACES, RULES, SECRET, VALUES};
+use corpus::{BODIES, NOW, PLACES, RULES, VALUES};
+use sender::{ENDPOINTS, REFUSED, Server, request, request_of_members};
 
 const CLOCK: UnixMillis = UnixMillis(NOW);
 
-/// How long the requests are that `.ci/cost` measures.
-const LENGTH: usize = 24_000;
+/// How long requests are: shorter than an honest event, as usual, and so long that what grows faster than they do
+/// shows.
+const LENGTHS: [(&str, usize); 3] = [("short", 1500), ("usual", 24_000), ("long", 400_000)];
 
-/// How a body of events reaches an endpoint.
-const ENDPOINTS: [&str; 8] = [
-    "webhook",
-    "gzip",
-    "deflate",
-    "httpapi",
-    "batch",
-    "identify",
-    "legacy",
-    "multipart",
-];
+/// The length of an event of which the last of 2,000 bad ones is still named in the answer.
+const NAMED_FAULTS: usize = 6000;
 
-/// What `.ci/cost` measures: each costly value somewhere, each costly body, and requests that are costly
-/// whatever their events are.
-fn cases() -> Vec<(&'static str, &'static str, String)> {
+/// A costly request.
+struct Case {
+    rules: &'static str,
+    endpoint: &'static str,
+    length: usize,
+    name: String,
+    send: Box<dyn Fn() -> Request<Body>>,
+}
+
+impl Case {
+    /// One with these events.
+    fn of(
+        (rules, endpoint): (&'static str, &'static str),
+        length: usize,
+        name: &str,
+        events: impl Fn() -> Vec<u8> + 'static,
+    ) -> Self {
+        Self {
+            rules,
+            endpoint,
+            length,
+            name: name.to_owned(),
+            send: Box::new(move || request(endpoint, events())),
+        }
+    }
+
+    /// The endpoint that takes honest events.
+    fn honest_endpoint(&self) -> &'static str {
+        let mut refused = REFUSED.iter();
+        refused
+            .find_map(|(own, honest)| (*own == self.endpoint).then_some(*honest))
+            .unwrap_or(self.endpoint)
+    }
+
+    fn measure(&self) {
+        let server = Server::start(self.rules, self.endpoint);
+        let request = (self.send)();
+        let status = counted(&server, request);
+        counting_ends();
+        let Self {
+            rules,
+            length,
+            name,
+            ..
+        } = self;
+        println!(
+            "{rules}\t{}\t{length}\t{name}\t{status}",
+            self.honest_endpoint()
+        );
+        server.stop();
+    }
+
+    /// Measures honest events of the same length.
+    fn measure_honest(&self) {
+        let (endpoint, length) = (self.honest_endpoint(), self.length);
+        let events = move || corpus::honest(length);
+        Self::of((self.rules, endpoint), length, "honest", events).measure();
+    }
+}
+
+/// Callgrind counts from here on.
+#[inline(never)]
+fn counted(server: &Server, request: Request<Body>) -> StatusCode {
+    server.send(request)
+}
+
+/// Callgrind writes here what it has counted.
+#[inline(never)]
+fn counting_ends() {
+    std::hint::black_box(());
+}
+
+/// Each costly value somewhere, each costly body, and requests that are costly whatever their events are.
+fn cases(length: &str) -> Vec<Case> {
+    let known = LENGTHS.iter().find(|(name, _)| *name == length);
+    let length = known.expect("short, usual or long").1;
+    let is_usual = length == LENGTHS[1].1;
     let mut cases = Vec::new();
     let spread = |number: usize| {
         let rules = RULES[number % RULES.len()].0;
         (rules, ENDPOINTS[number / RULES.len() % ENDPOINTS.len()])
     };
-    for (number, (value, _)) in VALUES.iter().enumerate() {
-        // Where most rules look, and somewhere else.
-        for place in ["p", PLACES[1 + number % (PLACES.len() - 1)].0] {
-            let (rules, endpoint) = match place {
-                "p" => ("everything", "webhook"),
-                _ => spread(number),
+    for (number, (value, of)) in VALUES.iter().enumerate() {
+        // Where most rules look, and somewhere else; in one event or in many.
+        let place = PLACES[1 + number % (PLACES.len() - 1)];
+        let mut add = |at, (place, make): (&str, corpus::Place)| {
+            let each = if is_usual {
+                [length, 1500][number % 2]
+            } else {
+                length
             };
-            cases.push((rules, endpoint, format!("{place}: {value}")));
+            let events = move || corpus::body(make, *of, each, length);
+            cases.push(Case::of(at, length, &format!("{place}: {value}"), events));
+        };
+        add(("everything", "webhook"), PLACES[0]);
+        if is_usual {
+            add(spread(number), place);
         }
     }
-    for (number, (body, _)) in BODIES.iter().enumerate() {
-        cases.push(("sample", "webhook", (*body).to_owned()));
-        let (rules, endpoint) = spread(number);
-        cases.push((rules, endpoint, (*body).to_owned()));
+    for (number, (body, make)) in BODIES.iter().enumerate() {
+        cases.push(Case::of(("sample", "webhook"), length, body, move || {
+            make(length)
+        }));
+        if is_usual {
+            cases.push(Case::of(spread(number), length, body, move || make(length)));
+        }
     }
-    for (endpoint, name) in [
-        ("httpapi", "members"),
-        ("identify", "members"),
-        ("legacy", "members"),
-    ] {
-        cases.push(("sample", endpoint, name.to_owned()));
+    for (endpoint, _) in REFUSED {
+        let events = move || corpus::honest(length);
+        cases.push(Case::of(("sample", endpoint), length, endpoint, events));
+    }
+    for endpoint in ["httpapi", "legacy"] {
+        cases.push(Case {
+            rules: "sample",
+            endpoint,
+            length,
+            name: "members beside events".to_owned(),
+            send: Box::new(move || request_of_members(endpoint, length)),
+        });
+    }
+    if is_usual {
+        for (body, make) in BODIES.iter().filter(|(name, _)| name.contains("events")) {
+            let events = move || make(NAMED_FAULTS);
+            cases.push(Case::of(("sample", "httpapi"), NAMED_FAULTS, body, events));
+        }
     }
     cases
 }
 
-pub fn print_cases() {
-    for (rules, endpoint, name) in cases() {
-        println!("{rules}\t{endpoint}\t{name}");
-    }
-}
-
-/// Sends one request.
-pub fn send(rules: &str, endpoint: &str, name: &str) {
-    let text = corpus::config(self::rules(rules));
-    let mut config = from_toml(&text, &[]).expect("the rules are well");
-    let folder = tempfile::tempdir().expect("a folder for the store");
-    folder.path().clone_into(&mut config.queue.path);
-    let syncs = compile_all(&config).expect("the rules are well");
-    let names: Vec<_> = config.syncs.keys().cloned().collect();
-    let clock: Arc<dyn Clock> = Arc::new(TestClock::at(CLOCK));
-    let queue = Queue::open(&config.queue, &names, Arc::clone(&clock)).expect("a new store opens");
-    let metrics = Arc::new(Metrics::new());
-    let rules = IngestRules::new(&config, syncs, &metrics, None);
-    let ingest = Ingest::new(
-        LiveConfig::new(config),
-        rules,
-        queue.clone(),
-        metrics,
-        clock,
-    );
-    let routes = router(Arc::new(ingest));
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .build()
-        .expect("a runtime");
-    runtime.block_on(async {
-        if name != "nothing" {
-            let answer = routes.oneshot(request(endpoint, name)).await;
-            println!("{}", answer.expect("routes answer").status());
-        }
-        queue.close().await.expect("the store closes");
-    });
-}
-
-fn events(name: &str) -> Vec<u8> {
-    if name == "honest" || name == "members" {
-        return corpus::honest(LENGTH);
-    }
-    if let Some((_, make)) = BODIES.iter().find(|(own, _)| *own == name) {
-        return make(LENGTH);
-    }
-    let (place, value) = name.split_once(": ").expect("a place and a value");
-    let place = PLACES
-        .iter()
-        .find(|(own, _)| *own == place)
-        .expect("a place")
-        .1;
-    let (number, (_, value)) = VALUES
-        .iter()
-        .enumerate()
-        .find(|(_, (own, _))| *own == value)
-        .expect("a value");
-    // In one event or in many.
-    corpus::body(place, *value, [LENGTH, 1500][number % 2], LENGTH)
-}
-
-fn request(endpoint: &str, name: &str) -> Request<Body> {
-    let events = events(name);
-    let is_members = name == "members";
-    let (path, kind, encoding, body) = match endpoint {
-        "webhook" => ("/webhook", "application/json", "identity", events),
-        "gzip" => {
-            let encoder = flate2::read::GzEncoder::new(&*events, flate2::Compression::default());
-            ("/webhook", "application/json", "gzip", read(encoder))
-        }
-        "deflate" => {
-            let encoder = flate2::read::ZlibEncoder::new(&*events, flate2::Compression::default());
-            ("/webhook", "application/json", "deflate", read(encoder))
-        }
-        "httpapi" | "batch" => {
-            let begin = format!("{{\"api_key\":\"{KEY}\",\"events\":").into_bytes();
-            let more = "\"\":0,".repeat(if is_members { LENGTH / 5 } else { 0 });
-            let events = if is_members { b"[]".to_vec() } else { events };
-            let end = format!(",{more}\"options\":{{}}}}").into_bytes();
-            let path = if endpoint == "batch" {
-                "/batch"
-            } else {
-                "/2/httpapi"
-            };
-            (
-                path,
-                "application/json",
-                "identity",
-                [begin, events, end].concat(),
-            )
-        }
-        "identify" | "legacy" => {
-            let (path, key, field) = match endpoint {
-                "identify" => ("/identify", "api_key", "identification"),
-                _ => ("/", "client", "e"),
-            };
-            let more = "&a=1".repeat(if is_members { LENGTH / 4 } else { 0 });
-            let events = if is_members {
-                "[]".to_owned()
-            } else {
-                encoded(&events)
-            };
-            let body = format!("{more}&{key}={KEY}&{field}={events}").into_bytes();
-            (path, "application/x-www-form-urlencoded", "identity", body)
-        }
-        _ => {
-            let part = |name: &str| {
-                format!("--b\r\ncontent-disposition: form-data; name=\"{name}\"\r\n\r\n")
-            };
-            let begin = format!("{}{KEY}\r\n{}", part("client"), part("e")).into_bytes();
-            let body = [begin, events, b"\r\n--b--\r\n".to_vec()].concat();
-            ("/", "multipart/form-data; boundary=b", "identity", body)
-        }
-    };
-    Request::post(path)
-        .header("authorization", SECRET)
-        .header("content-type", kind)
-        .header("content-encoding", encoding)
-        .header("content-length", body.len())
-        .body(Body::from(body))
-        .expect("a request")
-}
-
-fn read(mut from: impl std::io::Read) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    from.read_to_end(&mut bytes)
-        .expect("reading memory does not fail");
-    bytes
-}
-
-/// Bytes as the value of a form's field.
-fn encoded(bytes: &[u8]) -> String {
-    let mut text = String::new();
-    for byte in bytes {
-        if byte.is_ascii_alphanumeric() {
-            text.push(char::from(*byte));
-        } else {
-            write!(text, "%{byte:02X}").expect("a text takes all");
+/// Measures one part of the cases of so many.
+pub fn costs(length: &str, part: usize, parts: usize) {
+    let mut known = HashSet::new();
+    for (number, case) in cases(length).iter().enumerate() {
+        if number % parts == part {
+            if known.insert((case.rules, case.honest_endpoint(), case.length)) {
+                case.measure_honest();
+            }
+            case.measure();
         }
     }
-    text
 }
 
 /// The kinds of costly bodies, by names, with about so many bytes of a value in each event.
@@ -242,15 +197,9 @@ fn kinds(length: usize) -> impl Iterator<Item = (String, Vec<u8>)> {
     values.chain(bodies)
 }
 
-fn rules(name: &str) -> &'static str {
-    let mut all = RULES.iter();
-    all.find_map(|(own, rules)| (*own == name).then_some(*rules))
-        .expect("known rules")
-}
-
 /// Prints the kinds that take most processor time, as multiples of that of honest events.
 pub fn search(name: &str, length: usize) {
-    let config = from_toml(&corpus::config(rules(name)), &[]).expect("the rules are well");
+    let config = from_toml(&corpus::config(corpus::rules(name)), &[]).expect("the rules are well");
     let syncs = compile_all(&config).expect("the rules are well");
     let honest = corpus::honest(length);
     let least = (0..5)

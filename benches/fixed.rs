@@ -44,8 +44,10 @@ fn main() {
         ["search", rules, length] => {
             return cost::search(rules, length.parse().expect("a number of bytes"));
         }
-        ["cases"] => return cost::print_cases(),
-        ["case", rules, endpoint, name] => return cost::send(rules, endpoint, name),
+        ["costs", length, part, parts] => {
+            let number = |word: &str| word.parse().expect("a number");
+            return cost::costs(length, number(part), number(parts));
+        }
         _ => {}
     }
     let [_, work, count] = arguments.as_slice() else {

@@ -110,6 +110,10 @@ struct EventField<'a> {
 impl<'a> Event<'a> {
     pub fn decode(bytes: &'a [u8], arena: &'a Arena) -> Result<Self, Reason> {
         let text = text(bytes, arena);
+        // To parse and to repair what is no object costs far more than it is long.
+        if !text.starts_with('{') {
+            return Err(Reason::MalformedJson);
+        }
         if serde_json::from_str::<IgnoredAny>(text).is_ok() {
             return Self::of(bytes, text, arena);
         }

@@ -1,5 +1,5 @@
 //! Decodes and maps any bytes, as ingest does, and fails where that takes more than twenty times the memory or
-//! the time of honest events. Run it with `RUSTC_BOOTSTRAP=1 cargo fuzz run ingest -- -max_total_time=600`.
+//! the time of honest events. `.ci/fuzz` runs it.
 
 #![no_main]
 
@@ -17,6 +17,9 @@ use measured::{MOST_TIMES, Measured, SHORT};
 /// Shorter times say little.
 const LEAST_TIME: Duration = Duration::from_millis(20);
 
+/// One of so many inputs is a costly body, for the others to be made of.
+const ONE_IN: u32 = 16;
+
 thread_local! {
     static MEASURED: Vec<Measured> = Measured::all();
 }
@@ -32,6 +35,29 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         }
     });
 });
+
+libfuzzer_sys::fuzz_mutator!(|data: &mut [u8], size: usize, most: usize, seed: u32| {
+    if seed % ONE_IN > 0 {
+        return libfuzzer_sys::fuzzer_mutate(data, size, most);
+    }
+    let body = costly((seed / ONE_IN) as usize, most);
+    let length = body.len().min(most);
+    data[..length].copy_from_slice(&body[..length]);
+    length
+});
+
+/// A body of the corpus.
+fn costly(seed: usize, most: usize) -> Vec<u8> {
+    let length = [most, most / 4, 1000, 100][seed % 4];
+    let seed = seed / 4;
+    let bodies = corpus::BODIES;
+    if seed % 8 == 0 {
+        return bodies[seed / 8 % bodies.len()].1(length);
+    }
+    let (values, places) = (corpus::VALUES, corpus::PLACES);
+    let (value, place) = (seed / 8 % values.len(), seed / 8 / values.len() % places.len());
+    corpus::body(places[place].1, values[value].1, length, length)
+}
 
 fn check_time(measured: &Measured, bytes: &[u8]) {
     if on_processor(|| measured.map(bytes)) < LEAST_TIME {

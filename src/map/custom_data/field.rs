@@ -256,25 +256,31 @@ impl<'w, 'e, R: Recorder> FieldWriter<'w, 'e, R> {
                 screened.lacks_source,
             );
         }
-        let found = expr.all(self.event);
-        let Some(first) = found.first() else {
+        let (event, screen) = (self.event, &field.screen);
+        let (mut first, mut screened) = (None, Vec::new());
+        // There may be as many as an event has members: of each, only what may go out is kept.
+        expr.visit(event.into(), &mut |found| {
+            let is_present = !found.value.is_absent();
+            if is_present {
+                first.get_or_insert(found);
+                screened.push(screen.screened(event.arena(), &found));
+            }
+            is_present
+        });
+        let Some(first) = first else {
             self.note_absent(field, expr);
             return Items::default();
         };
-        let source = Source::found(first);
+        let source = Source::found(&first);
         let listing = if expr.gathers() {
             Listing::Flat
-        } else if gives_several(expr, first) {
+        } else if gives_several(expr, &first) {
             Listing::Each
         } else {
             Listing::Single
         };
-        let arena = self.event.arena();
-        let screened: Vec<Screened<'_>> = found
-            .iter()
-            .map(|found| field.screen.screened(arena, found))
-            .collect();
-        let values: Vec<Json<'_>> = screened.iter().filter_map(Screened::json).collect();
+        let mut values = Vec::with_capacity(screened.len());
+        values.extend(screened.iter().filter_map(Screened::json));
         let lacks_source = screened.iter().any(|screened| screened.lacks_source);
         self.put_values(field, source, &values, listing, lacks_source)
     }

@@ -99,6 +99,6 @@ impl Measured {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a ratio need not be exact")]
-fn ratio(one: u64, other: u64) -> f64 {
+pub fn ratio(one: u64, other: u64) -> f64 {
     one as f64 / other as f64
 }
