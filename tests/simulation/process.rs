@@ -25,6 +25,8 @@ use crate::world::World;
 
 /// How long a process that stops waits for answers.
 const GRACE: Duration = Duration::from_secs(18);
+/// What senders show: what a wrong clock refuses is kept whole of those alone who are known.
+pub const SECRET: &str = "Bearer s3cret";
 
 #[derive(Debug)]
 pub struct Process {
@@ -45,7 +47,9 @@ pub struct Process {
 
 /// The configuration that a plan asks for.
 pub fn config(plan: &[SyncPlan]) -> Config {
-    let mut text = "ingest.allow_unauthenticated = true\nqueue.path = \"store\"\nmeta.url = \"http://127.0.0.1:9\"\n".to_owned();
+    let mut text = format!(
+        "ingest.secret = \"{SECRET}\"\nqueue.path = \"store\"\nmeta.url = \"http://127.0.0.1:9\"\n"
+    );
     for sync in plan {
         let rate = sync
             .requests_per_second

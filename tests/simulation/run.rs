@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::http::Request;
+use axum::http::header::AUTHORIZATION;
 use fastrand::Rng;
 use pixel_relay::clock::Clock as _;
 use pixel_relay::config::SyncName;
@@ -21,7 +22,7 @@ use crate::checks::Checks;
 use crate::events::{EventKind, SentEvent};
 use crate::graph;
 use crate::plan::{GraphMood, Happening, Operation, Plan};
-use crate::process::Process;
+use crate::process::{Process, SECRET};
 use crate::world::{Damage, FAR_BEHIND, Failure, World};
 
 /// How often everything is checked.
@@ -319,6 +320,7 @@ impl<'a> Run<'a> {
                 let there = entrance.0.lock().unwrap().clone();
                 if let Some((router, gone)) = there {
                     let request = Request::post("/webhook")
+                        .header(AUTHORIZATION, SECRET)
                         .body(Body::from(body.clone()))
                         .unwrap();
                     let answer = tokio::select! {
