@@ -1,8 +1,9 @@
 //! Watches how far the system's clock is off, and asks the endpoint for the time while that is not known or much.
 //!
 //! Every answer that a lane gets tells the time, so a daemon whose clock is right asks three times at its start, and
-//! never again. Events that seem to be late wait for these answers, so they are asked for in quick succession. It asks without a token and without a body, and never while Meta has asked to wait. The requests
-//! count in no limit and no metric.
+//! never again. Events that seem to be late wait for these answers, so they are asked for in quick succession. It asks
+//! without a token and without a body, and never while Meta has asked to wait. The requests count in no limit and no
+//! metric.
 
 use std::sync::Arc;
 use std::time::Duration;

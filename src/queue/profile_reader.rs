@@ -1,7 +1,7 @@
 //! Profiles and clicks as a request sees them: as of the last commit, with the request's own changes.
 //!
-//! All requests share one reader beside the writer (`shared_reader`). A request keeps its changes to itself until the store takes them with its events;
-//! but other requests see its clicks at once.
+//! All requests share one reader beside the writer (`shared_reader`). A request keeps its changes to itself until the
+//! store takes them with its events; but other requests see its clicks at once.
 
 use std::collections::HashMap;
 use std::fmt;

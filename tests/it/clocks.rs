@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use crate::preload::Shim;
 use crate::process::{DaemonProcess, program};
-use crate::support::{Graph, PLAIN_SYNC, SECRET, client, config_text, event};
+use crate::support::{Graph, PLAIN_SYNC, config_text};
 
 const HOUR: i64 = 3600;
 const DAY: i64 = 24 * HOUR;
@@ -50,24 +50,11 @@ impl FalseTime {
     }
 }
 
-async fn post(daemon: &DaemonProcess, id: &str) {
-    let request = client()
-        .post(format!("{}/webhook", daemon.public))
-        .header("authorization", SECRET)
-        .body(event(id).to_string());
-    assert_eq!(request.send().await.unwrap().status().as_u16(), 200);
-}
-
-async fn page(daemon: &DaemonProcess, path: &str) -> String {
-    let page = client().get(format!("{}{path}", daemon.admin)).send().await;
-    page.unwrap().text().await.unwrap()
-}
-
 /// The health report, once the condition holds.
 async fn health_where(daemon: &DaemonProcess, holds: impl Fn(&Value) -> bool) -> Value {
     let waiting = async {
         loop {
-            let page: Value = serde_json::from_str(&page(daemon, "/health").await).unwrap();
+            let page: Value = serde_json::from_str(&daemon.admin_text("/health").await).unwrap();
             if holds(&page) {
                 return page;
             }
@@ -107,11 +94,11 @@ async fn a_clock_that_is_set_back_while_the_daemon_runs_holds_nothing_up() {
     let daemon = time.start();
     let page_before = health_where(&daemon, |page| skew(page).is_some()).await;
     assert_eq!(page_before["status"], "ok", "{page_before}");
-    post(&daemon, "before").await;
+    assert_eq!(daemon.post_event("before").await, 200);
     time.delivered(1).await;
 
     time.shim.set_clock(-2 * HOUR);
-    post(&daemon, "behind").await;
+    assert_eq!(daemon.post_event("behind").await, 200);
     time.delivered(2).await;
     let wrong = health_where(&daemon, |page| is_near(skew(page), -2 * HOUR)).await;
     let words = warning(&wrong);
@@ -119,7 +106,7 @@ async fn a_clock_that_is_set_back_while_the_daemon_runs_holds_nothing_up() {
         words.contains("behind the time that Meta's answers tell"),
         "{words}"
     );
-    let metrics = page(&daemon, "/metrics").await;
+    let metrics = daemon.admin_text("/metrics").await;
     let shown = metrics
         .lines()
         .find_map(|line| line.strip_prefix("pixel_relay_clock_skew_seconds "));
@@ -131,7 +118,7 @@ async fn a_clock_that_is_set_back_while_the_daemon_runs_holds_nothing_up() {
     time.shim.set_clock(0);
     let right = health_where(&daemon, |page| page["status"] == "ok").await;
     assert!(is_near(skew(&right), 0), "{right}");
-    post(&daemon, "right").await;
+    assert_eq!(daemon.post_event("right").await, 200);
     time.delivered(3).await;
     tokio::time::sleep(Duration::from_secs(2)).await;
     let log = end(daemon).await;
@@ -146,8 +133,8 @@ async fn what_was_queued_is_sent_whatever_the_clock_says_at_the_start() {
         let time = FalseTime::new().await;
         time.graph.sandbox.set_faults("status=503".parse().unwrap());
         let daemon = time.start();
-        post(&daemon, "one").await;
-        post(&daemon, "two").await;
+        assert_eq!(daemon.post_event("one").await, 200);
+        assert_eq!(daemon.post_event("two").await, 200);
         end(daemon).await;
 
         time.shim.set_clock(wrong);
@@ -157,7 +144,7 @@ async fn what_was_queued_is_sent_whatever_the_clock_says_at_the_start() {
         let page = health_where(&daemon, |page| is_near(skew(page), wrong)).await;
         warning(&page);
         // Events of the present are what they are by the right time.
-        post(&daemon, "three").await;
+        assert_eq!(daemon.post_event("three").await, 200);
         time.delivered(3).await;
         assert_eq!(time.graph.sandbox.stats().repeats, 0);
         end(daemon).await;
@@ -171,9 +158,9 @@ async fn a_second_that_comes_twice_costs_nothing() {
     let daemon = time.start();
     health_where(&daemon, |page| skew(page).is_some()).await;
     for (round, off) in [-1, 0, 1, 0, -1].into_iter().enumerate() {
-        post(&daemon, &format!("before-{round}")).await;
+        assert_eq!(daemon.post_event(&format!("before-{round}")).await, 200);
         time.shim.set_clock(off);
-        post(&daemon, &format!("after-{round}")).await;
+        assert_eq!(daemon.post_event(&format!("after-{round}")).await, 200);
         time.delivered(2 * (round as u64 + 1)).await;
     }
     let page = health_where(&daemon, |page| page["status"] == "ok").await;
@@ -202,7 +189,7 @@ async fn a_clock_that_jumps_again_and_again_holds_nothing_up() {
     .enumerate()
     {
         time.shim.set_clock(off);
-        post(&daemon, &format!("round-{round}")).await;
+        assert_eq!(daemon.post_event(&format!("round-{round}")).await, 200);
         time.delivered(round as u64 + 1).await;
     }
     assert_eq!(time.graph.sandbox.stats().repeats, 0);

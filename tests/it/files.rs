@@ -13,27 +13,7 @@ use tempfile::TempDir;
 
 use crate::process::{DaemonProcess, command};
 use crate::storage::place;
-use crate::support::{Graph, PLAIN_SYNC, SECRET, client, config_text, event};
-
-/// Sends an event to a daemon in its own process.
-async fn post(daemon: &DaemonProcess, id: &str) -> u16 {
-    let url = format!("{}/webhook", daemon.public);
-    let request = client().post(url).header("authorization", SECRET);
-    let answer = request.body(event(id).to_string()).send().await;
-    answer.unwrap().status().as_u16()
-}
-
-async fn health(daemon: &DaemonProcess) -> String {
-    let url = format!("{}/health", daemon.admin);
-    client()
-        .get(url)
-        .send()
-        .await
-        .unwrap()
-        .text()
-        .await
-        .unwrap()
-}
+use crate::support::{Graph, PLAIN_SYNC, config_text};
 
 /// Stops a daemon, however well it ends.
 fn stop(mut daemon: DaemonProcess) {
@@ -65,14 +45,14 @@ async fn a_backup_that_is_put_back_is_not_overwritten_by_what_was_saved_of_a_rem
     let file = store.join("queue.db");
     let backup = folder.path().join("backup.db");
     let daemon = DaemonProcess::start(&config);
-    assert_eq!(post(&daemon, "old").await, 200);
+    assert_eq!(daemon.post_event("old").await, 200);
     stop(daemon);
     fs::copy(&file, &backup).unwrap();
     // The backup comes back while the daemon runs, or once it has ended, or it overwrites the file.
     for case in ["running", "stopped", "killed", "overwritten"] {
         let daemon = DaemonProcess::start(&config);
         for number in 0..3 {
-            assert_eq!(post(&daemon, &format!("{case}-{number}")).await, 200);
+            assert_eq!(daemon.post_event(&format!("{case}-{number}")).await, 200);
         }
         if case == "overwritten" {
             let new = folder.path().join("new");
@@ -81,13 +61,18 @@ async fn a_backup_that_is_put_back_is_not_overwritten_by_what_was_saved_of_a_rem
         } else {
             fs::remove_file(&file).unwrap();
         }
-        assert_eq!(post(&daemon, "meanwhile").await, 503);
+        assert_eq!(daemon.post_event("meanwhile").await, 503);
         if case == "running" {
             fs::copy(&backup, &file).unwrap();
             // Longer than a removed file waits for what was saved of it.
             tokio::time::sleep(Duration::from_secs(12)).await;
-            assert_eq!(post(&daemon, "meanwhile").await, 503);
-            assert!(health(&daemon).await.contains("was overwritten"));
+            assert_eq!(daemon.post_event("meanwhile").await, 503);
+            assert!(
+                daemon
+                    .admin_text("/health")
+                    .await
+                    .contains("was overwritten")
+            );
         }
         if matches!(case, "running" | "stopped") {
             stop(daemon);
@@ -105,7 +90,7 @@ async fn a_backup_that_is_put_back_is_not_overwritten_by_what_was_saved_of_a_rem
         let daemon = DaemonProcess::start(&config);
         let begun = daemon.beginning.contains("is kept as");
         assert!(begun, "{}", daemon.beginning);
-        assert!(health(&daemon).await.contains("is kept as"));
+        assert!(daemon.admin_text("/health").await.contains("is kept as"));
         let verified = command(&config, &["queue", "verify"], b"");
         assert_eq!(verified.code, 0, "{verified:?}");
         assert!(verified.words.contains("rescued-"), "{verified:?}");
@@ -161,7 +146,7 @@ async fn verify_changes_no_file() {
     };
     let daemon = DaemonProcess::start(&config);
     for number in 0..20 {
-        assert_eq!(post(&daemon, &format!("e{number}")).await, 200);
+        assert_eq!(daemon.post_event(&format!("e{number}")).await, 200);
     }
     daemon.kill();
     unchanged("a log that a kill has left", 0);

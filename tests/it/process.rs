@@ -9,6 +9,8 @@ use std::process::{Child, ChildStderr, Command, Output, Stdio};
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::Value;
 
+use crate::support::{SECRET, client, event};
+
 /// The program under test.
 pub fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pixel-relay"));
@@ -138,6 +140,20 @@ pub struct DaemonProcess {
 }
 
 impl DaemonProcess {
+    /// Sends the webhook an event with this id; gives the status of the answer.
+    pub async fn post_event(&self, id: &str) -> u16 {
+        let url = format!("{}/webhook", self.public);
+        let request = client().post(url).header("authorization", SECRET);
+        let answer = request.body(event(id).to_string()).send().await;
+        answer.unwrap().status().as_u16()
+    }
+
+    /// The text of a page of the admin listener.
+    pub async fn admin_text(&self, path: &str) -> String {
+        let page = client().get(format!("{}{path}", self.admin)).send().await;
+        page.unwrap().text().await.unwrap()
+    }
+
     /// Starts it on a configuration file, and waits until it listens.
     pub fn start(config: &Path) -> Self {
         let mut command = program();

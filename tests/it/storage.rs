@@ -314,18 +314,11 @@ impl Limited {
     }
 
     async fn post(&self, id: &str) -> u16 {
-        let url = format!("{}/webhook", self.0.public);
-        let request = client().post(url).header("authorization", SECRET);
-        let answer = request.body(event(id).to_string()).send().await;
-        answer.unwrap().status().as_u16()
+        self.0.post_event(id).await
     }
 
     async fn admin_health(&self) -> String {
-        let answer = client()
-            .get(format!("{}/health", self.0.admin))
-            .send()
-            .await;
-        answer.unwrap().text().await.unwrap()
+        self.0.admin_text("/health").await
     }
 
     async fn until_taken(&self, id: &str) {
