@@ -381,9 +381,20 @@ impl<'a> Event<'a> {
 /// The text of an event's bytes.
 fn text<'a>(bytes: &'a [u8], arena: &'a Arena) -> &'a str {
     // Nearly every event is whole, and a search for broken bytes is slow.
-    let text = std::str::from_utf8(bytes)
-        .unwrap_or_else(|_| arena.keep(String::from_utf8_lossy(bytes).into_owned()));
+    let text = std::str::from_utf8(bytes).unwrap_or_else(|_| arena.keep(readable(bytes)));
     text.trim_ascii()
+}
+
+/// Bytes as a text. U+FFFD replaces a run of bytes that are none: one for each would make it three times as long.
+fn readable(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        if !chunk.invalid().is_empty() && !text.ends_with(char::REPLACEMENT_CHARACTER) {
+            text.push(char::REPLACEMENT_CHARACTER);
+        }
+    }
+    text
 }
 
 /// The top-level field of SDKs that means the same as a property of revenue.

@@ -18,7 +18,7 @@ pub(crate) mod write;
 use any_byte::any_byte;
 use keys::{Member, are_same, keep_last};
 use scan::Scanner;
-use text::{means_absent_text, unescaped};
+use text::{characters, means_absent_text, unescape, unescaped};
 
 /// Members of an object that there is room for from the start.
 const MEMBERS: usize = 16;
@@ -86,6 +86,20 @@ impl<'a> Json<'a> {
         } else {
             Cow::Borrowed(inner)
         })
+    }
+
+    /// The same, unescaped into a buffer: for one that reads a text many times.
+    pub(crate) fn str_in<'b>(self, buffer: &'b mut String) -> Option<&'b str>
+    where
+        'a: 'b,
+    {
+        let inner = self.inner()?;
+        if !any_byte(inner, |byte| byte == b'\\') {
+            return Some(inner);
+        }
+        buffer.clear();
+        unescape(inner, buffer);
+        Some(buffer)
     }
 
     /// What stands between the quotes of a string.
@@ -157,13 +171,9 @@ impl<'a> Json<'a> {
 
     /// Whether the value is a text that begins as a list or an object in JSON, however often it was encoded.
     pub fn begins_as_json(self) -> bool {
-        let begins = |text: &str| {
-            let is_around =
-                |one: char| one.is_whitespace() || matches!(one, '"' | '\\' | '\u{feff}');
-            let text = text.trim_start_matches(is_around);
-            text.starts_with(['[', '{'])
-        };
-        self.may_hold_json() && self.as_str().is_some_and(|text| begins(&text))
+        let is_around = |one: &char| one.is_whitespace() || matches!(one, '"' | '\\' | '\u{feff}');
+        let first = |inner| characters(inner).find(|one| !is_around(one));
+        self.may_hold_json() && matches!(self.inner().and_then(first), Some('[' | '{'))
     }
 
     fn first(self) -> Option<u8> {

@@ -128,7 +128,7 @@ impl KnownText {
 
 /// So many times a text may have been encoded; what was encoded more often stays a text. An escape such as `\u0022`
 /// makes a text little longer, so that the times alone bound the cost.
-pub(super) const DEEPEST: usize = 8;
+pub(crate) const DEEPEST: usize = 8;
 
 /// The JSON that a text holds, if any.
 pub(super) fn decoded(text: &str) -> Option<String> {

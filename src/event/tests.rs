@@ -68,6 +68,12 @@ fn what_is_broken_costs_its_own_value() {
     assert_eq!(read(event, "q", "a").as_deref(), Some("\"x\u{fffd}y\""));
     let arena = Arena::default();
     assert_eq!(Event::decode(event, &arena).unwrap().raw(), event);
+    // A run of broken bytes is one character, whatever they were.
+    let event = b"{\"p\":{\"a\":\"\xff\xfe\xe2\x82x\xc3\xff\"}}";
+    assert_eq!(
+        read(event, "p", "a").as_deref(),
+        Some("\"\u{fffd}x\u{fffd}\"")
+    );
 }
 
 #[test]

@@ -49,8 +49,15 @@ pub(crate) fn shows_nothing(text: &str) -> bool {
 
 /// The text that a string between two quotes means.
 pub(crate) fn unescaped(inner: &str) -> String {
+    let mut text = String::new();
+    unescape(inner, &mut text);
+    text
+}
+
+/// Writes the text that a string between two quotes means behind another.
+pub(super) fn unescape(inner: &str, text: &mut String) {
     let bytes = inner.as_bytes();
-    let mut text = String::with_capacity(inner.len());
+    text.reserve(inner.len());
     let mut begin = 0;
     let mut at = 0;
     while let Some(byte) = bytes.get(at) {
@@ -66,11 +73,10 @@ pub(crate) fn unescaped(inner: &str) -> String {
         begin = at;
     }
     text.push_str(inner.get(begin..).unwrap_or_default());
-    text
 }
 
 /// The characters that a string between two quotes means.
-fn characters(mut inner: &str) -> impl Iterator<Item = char> {
+pub(super) fn characters(mut inner: &str) -> impl Iterator<Item = char> {
     iter::from_fn(move || {
         let mut behind = inner.chars();
         let first = behind.next()?;

@@ -13,6 +13,7 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
 use crate::dropped::DropReason;
+use crate::event::arena::DEEPEST;
 use crate::event::decimal::whole_digits;
 use crate::event::number::text_of;
 use crate::json::Json;
@@ -126,6 +127,8 @@ fn is_image_density(host: &str, top: &str) -> bool {
 
 /// Most levels of JSON, also of JSON in texts, that are searched.
 const MOST_LEVELS: usize = 100;
+/// A text in a text is read once more, so it counts as so many levels.
+const LEVELS_OF_TEXT: usize = MOST_LEVELS / DEEPEST;
 /// Fewest digits of a phone number within its country.
 const FEWEST_DIGITS: usize = 7;
 
@@ -175,10 +178,11 @@ impl PhoneSearch<'_> {
     }
 
     fn text<E: serde::de::Error>(self, text: &str) -> Result<(), E> {
-        match self.below() {
-            Some(below) if !holds_number_by_name(self.name, text, below.levels) => Ok(()),
-            _ => Err(E::custom("a number")),
+        let below = self.levels.saturating_sub(LEVELS_OF_TEXT);
+        if self.levels == 0 || holds_number_by_name(self.name, text, below) {
+            return Err(E::custom("a number"));
         }
+        Ok(())
     }
 }
 
@@ -392,6 +396,14 @@ mod tests {
             for times in [101, 1 << 18] {
                 assert!(is_personal(&"n".into(), &nested(times)), "{open}");
             }
+        }
+        let in_texts = |times| {
+            (0..times).fold("\"6502530000\"".to_owned(), |json, _| {
+                format!("[{}]", serde_json::Value::from(json))
+            })
+        };
+        for (times, is_withheld) in [(2, false), (DEEPEST + 2, true)] {
+            assert_eq!(is_personal(&"n".into(), &in_texts(times)), is_withheld);
         }
         let long = "k".repeat(1 << 20);
         let name = Name::from(&*long);

@@ -81,6 +81,15 @@ pub(super) fn text_of(value: Json<'_>) -> Result<Cow<'_, str>, DropReason> {
     value.as_str().ok_or(DropReason::NotAText)
 }
 
+/// The same, unescaped into a buffer.
+fn text_in<'b>(value: Json<'b>, buffer: &'b mut String) -> Result<Cow<'b, str>, DropReason> {
+    if value.is_number() {
+        return text_of(value);
+    }
+    let text = value.str_in(buffer);
+    text.map(Cow::Borrowed).ok_or(DropReason::NotAText)
+}
+
 /// What one row of the event table sends as `user_data`, and how its values are read.
 #[derive(Debug)]
 pub(super) struct UserData {
@@ -175,6 +184,7 @@ impl UserData {
     ) -> Carried {
         let person = known.person;
         let mut scratch = Scratch::with_room();
+        let mut unescaped = String::new();
         write::key(out, "\"user_data\":{");
         let without_origin = person.is_some() && self.is_without_origin(event, context);
         let mut carried = Carried::default();
@@ -186,6 +196,7 @@ impl UserData {
                 known,
                 recorder,
                 scratch: &mut scratch,
+                unescaped: &mut unescaped,
                 start: out.len(),
                 first: write::key(out, key),
                 out,
@@ -391,6 +402,8 @@ struct Values<'v, 'c, 'k, R> {
     known: &'v mut KnownData<'k>,
     recorder: &'v mut R,
     scratch: &'v mut Scratch,
+    /// Room for a text without its escapes.
+    unescaped: &'v mut String,
     /// Where the field begins, and its first value.
     start: usize,
     first: usize,
@@ -418,10 +431,12 @@ impl<R: Recorder> Values<'_, '_, '_, R> {
                 Try::First => return self.drop(source, DropReason::TooMany),
                 Try::Beyond => return,
             }
-            match text_of(element) {
+            let mut buffer = std::mem::take(self.unescaped);
+            match text_in(element, &mut buffer) {
                 Ok(text) => is_of_use |= self.take_text(source, &text),
                 Err(reason) => self.drop(source, reason),
             }
+            *self.unescaped = buffer;
         });
         is_of_use
     }

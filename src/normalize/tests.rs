@@ -54,6 +54,17 @@ fn check(field: UserDataField, cases: &[(&str, &str)]) {
 }
 
 #[test]
+fn marks_without_end_are_sorted_in_short_rows() {
+    // U+034F stands behind 30 marks (UAX #15), and is no letter of a name to anyone who reads it.
+    let marks = "\u{323}\u{301}".repeat(1000);
+    let name = outcome(UserDataField::FirstName, &format!("e{marks}"), &CONTEXT);
+    let joined = name.split(" | ").next().unwrap();
+    assert!(joined.starts_with("ẹ"), "{joined}");
+    let rows = joined.split('\u{34f}').map(|row| row.chars().count());
+    assert!(rows.max().unwrap() <= 31);
+}
+
+#[test]
 fn hashes_to_what_meta_publishes() {
     let context = Context {
         calling_code: Some("1"),

@@ -75,7 +75,22 @@ pub(super) fn composed(text: &str) -> Cow<'_, str> {
     if text.is_ascii() || is_nfc_quick(text.chars()) == IsNormalized::Yes {
         return Cow::Borrowed(text);
     }
-    Cow::Owned(text.nfc().collect())
+    let mut joined = String::with_capacity(text.len());
+    joined.extend(stream_safe(text).nfc());
+    Cow::Owned(joined)
+}
+
+/// The text with no more than 30 marks in a row (UAX #15: Stream-Safe Text Format), so that whoever sorts them needs
+/// little memory. No language has so many.
+fn stream_safe(text: &str) -> impl Iterator<Item = char> {
+    text.chars().stream_safe()
+}
+
+/// The characters that `keep` accepts.
+fn kept(text: &str, keep: impl Fn(char) -> bool) -> String {
+    let mut kept = String::with_capacity(text.len());
+    kept.extend(text.chars().filter(|character| keep(*character)));
+    kept
 }
 
 /// The characters that `keep` accepts, composed and in lower case.
@@ -85,12 +100,11 @@ pub(super) fn lower_kept<'a>(
     buffer: &'a mut String,
 ) -> &'a str {
     if !text.is_ascii() {
-        let kept: String = composed(text)
-            .chars()
-            .filter(|character| keep(*character))
-            .collect();
+        *buffer = kept(&composed(text), keep).to_lowercase();
         // What was deleted may have stood between a letter and its accent.
-        *buffer = composed(&kept.to_lowercase()).into_owned();
+        if let Cow::Owned(joined) = composed(buffer) {
+            *buffer = joined;
+        }
         return buffer;
     }
     let changes = |byte: u8| byte.is_ascii_uppercase() || !keep(char::from(byte));
@@ -110,8 +124,7 @@ pub(super) fn lower_as_written<'a>(
     keep: impl Fn(char) -> bool,
     buffer: &'a mut String,
 ) -> &'a str {
-    let kept: String = text.chars().filter(|character| keep(*character)).collect();
-    *buffer = kept.to_lowercase();
+    *buffer = kept(text, keep).to_lowercase();
     buffer
 }
 
@@ -147,7 +160,7 @@ impl TableKey {
         if text.is_ascii() {
             key.extend(text.bytes().filter(u8::is_ascii_alphabetic));
         } else {
-            let letters = text.nfd().filter(char::is_ascii_alphabetic);
+            let letters = stream_safe(text).nfd().filter(char::is_ascii_alphabetic);
             key.extend(letters.filter_map(|letter| u8::try_from(letter).ok()));
         }
         key

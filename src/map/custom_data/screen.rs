@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use crate::config::expressions::CustomValue;
-use crate::event::arena::Arena;
+use crate::event::arena::{Arena, DEEPEST};
 use crate::expr::path::{Path, PathStep};
 use crate::expr::value::{FoundValue, ValueExpr};
 use crate::json::Json;
@@ -21,6 +21,8 @@ const TELL_NOTHING: [&str; 2] = ["value", "currency"];
 
 /// Most levels that are looked into. What has more is not sent.
 const MOST_LEVELS: usize = 100;
+/// A text in a text is read once more, so it counts as so many levels.
+const LEVELS_OF_TEXT: usize = MOST_LEVELS / DEEPEST;
 
 /// What may go out of the values of a field.
 #[derive(Debug)]
@@ -211,7 +213,7 @@ fn without_elements(mut part: &[PathStep]) -> &[PathStep] {
     part
 }
 
-/// JSON in a text that cannot be read.
+/// JSON in a text that cannot be read, or that lies too deep.
 struct Unreadable;
 
 /// The paths, from the value at hand, to what has to stay behind.
@@ -255,9 +257,12 @@ impl<'k> ScreenWriter<'k> {
         parts: ScreenedParts<'_>,
         level: usize,
     ) -> Result<(), Unreadable> {
-        if (parts.is_empty() && self.pages.is_none()) || level == MOST_LEVELS {
+        if parts.is_empty() && self.pages.is_none() {
             self.out.push_str(value.raw());
             return Ok(());
+        }
+        if level > MOST_LEVELS {
+            return Err(Unreadable);
         }
         if value.is_object() {
             self.object(value, parts, level)
@@ -359,7 +364,13 @@ impl<'k> ScreenWriter<'k> {
         if is_source(opened, parts) {
             return Err(Unreadable);
         }
-        let inner = Self::write(self.arena, self.pages, opened, parts, level + 1)?;
+        let inner = Self::write(
+            self.arena,
+            self.pages,
+            opened,
+            parts,
+            level + LEVELS_OF_TEXT,
+        )?;
         self.has_cut |= inner.has_cut;
         self.lacks_source |= inner.lacks_source;
         if inner.has_changed() {
@@ -493,5 +504,28 @@ mod tests {
     fn a_deep_value_is_not_followed_to_its_end() {
         let deep = format!("{}\"http\"{}", "[".repeat(100_000), "]".repeat(100_000));
         check(&["[*].a"], &deep, Some(&deep));
+    }
+
+    #[test]
+    fn what_lies_too_deep_to_be_looked_into_stays_behind() {
+        let in_lists = |count: usize| {
+            let (open, closed) = ("[".repeat(count), "]".repeat(count));
+            format!(r#"{open}"https://a.example/?keep=1"{closed}"#)
+        };
+        let shallow = in_lists(MOST_LEVELS);
+        check(&[], &shallow, Some(&shallow));
+        check(&[], &in_lists(MOST_LEVELS + 1), None);
+        let in_texts = |count, inner: &str| {
+            (0..count).fold(inner.to_owned(), |json, _| {
+                let text = serde_json::Value::from(json);
+                format!(r#"{{"a":{text}}}"#)
+            })
+        };
+        for (texts, is_looked_into) in [(1, true), (DEEPEST - 1, true), (DEEPEST + 1, false)] {
+            let source = ".a".repeat(texts) + ".secret";
+            let left = in_texts(texts, r#"{"b":2}"#);
+            let input = in_texts(texts, r#"{"secret":1,"b":2}"#);
+            check(&[&source], &input, is_looked_into.then_some(&*left));
+        }
     }
 }

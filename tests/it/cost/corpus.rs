@@ -332,6 +332,22 @@ pub const BODIES: &[(&str, Body)] = &[
     ("one broken text", |n| {
         broken(event(0, &format!("\"p\":\"{}\"", "~".repeat(n)), "{}", ""))
     }),
+    ("a text with broken bytes and an escape", |n| {
+        broken(event(
+            0,
+            &format!("\"p\":\"\\n{}\"", "~".repeat(n)),
+            "{}",
+            "",
+        ))
+    }),
+    ("a text with broken bytes between letters", |n| {
+        broken(event(
+            0,
+            &format!("\"p\":\"\\n{}\"", "~a".repeat(n / 2)),
+            "{}",
+            "",
+        ))
+    }),
     ("grouped numbers", |n| {
         listed(n, "[", "{\"a\":1,396}", "]").into()
     }),

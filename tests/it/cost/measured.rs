@@ -23,6 +23,9 @@ pub const MOST_TIMES: f64 = 20.0;
 /// Below this length a request is measured by one honest event.
 pub const SHORT: usize = 2000;
 
+/// Of a request, so many elements that are no events are named by a hash; the others are counted.
+const DEAD_LETTERS: usize = 100;
+
 /// Rules, and what honest events of a length allocate under them.
 pub struct Measured {
     pub rules: &'static str,
@@ -55,7 +58,7 @@ impl Measured {
     }
 
     /// How many times the bytes of honest events a body allocates.
-    fn times(&self, body: &[u8]) -> f64 {
+    pub fn times(&self, body: &[u8]) -> f64 {
         let length = body.len().max(SHORT);
         let mut honest = self.honest.borrow_mut();
         let honest = honest
@@ -77,12 +80,15 @@ impl Measured {
         };
         let mut people = InMemoryProfiles::default();
         let mut payloads = PayloadArena::default();
+        let mut undecoded = 0;
         for (number, element) in elements.enumerate() {
             if number % 1000 == 0 {
                 payloads = PayloadArena::for_events(1000);
             }
+            undecoded += usize::from(element.event.is_err());
             for sync in &self.syncs {
                 match &element.event {
+                    Err(_) if undecoded > DEAD_LETTERS => {}
                     Ok(event) if sync.uses_profiles(true) => {
                         let Ok(taken) =
                             sync.take_with_profiles(event, NOW, &mut payloads, &mut people);
