@@ -18,6 +18,7 @@ use crate::config::load::{self, Loaded, Sources, Unusable};
 use crate::config::{ConfigError, graph_versions, placeholders};
 use crate::sync::{self, Sync};
 
+mod arenas;
 mod backfill;
 mod check;
 mod dead;
@@ -43,6 +44,15 @@ pub struct Cli {
 
     #[command(subcommand)]
     command: Command,
+}
+
+impl Cli {
+    /// Does what a program can do at its begin alone. To be called before anything else is done.
+    pub fn settle_process(&self) {
+        if matches!(self.command, Command::Run(_)) {
+            arenas::keep_few();
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]

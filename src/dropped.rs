@@ -57,6 +57,8 @@ drop_reasons! {
     NotAnId = "not_an_id",
     /// An advertising id of zeros: the person does not allow tracking.
     AllZero = "all_zero",
+    /// With the other values of this person's fields longer than 10,000 bytes.
+    TooLong = "too_long",
     /// More values than one field is given.
     TooMany = "too_many",
     /// A number with a fraction, or too large to be exact, where a text belongs.

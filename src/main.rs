@@ -10,5 +10,7 @@ use rustix::process::umask;
 fn main() -> ExitCode {
     // Whatever this program makes, in whichever folder, is for its own user alone.
     umask(Mode::RWXG | Mode::RWXO);
-    cli::run(Cli::parse(), &mut cli::Terminal::of_process())
+    let cli = Cli::parse();
+    cli.settle_process();
+    cli::run(cli, &mut cli::Terminal::of_process())
 }

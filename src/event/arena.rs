@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use crate::json::{Json, repair};
+use crate::json::{Json, repair, write};
 
 /// Rows of places: each has twice as many as the one before.
 const ROWS: usize = 32;
@@ -74,9 +74,14 @@ impl Arena {
                 return each(element);
             };
             let pieces = || {
+                let mut list = vec![b'['];
                 let pieces = text.split(separator).map(str::trim);
-                let pieces: Vec<&str> = pieces.filter(|piece| !piece.is_empty()).collect();
-                Some(serde_json::Value::from(pieces).to_string())
+                for piece in pieces.filter(|piece| !piece.is_empty()) {
+                    write::separate(&mut list);
+                    write::text(&mut list, piece);
+                }
+                list.push(b']');
+                String::from_utf8(list).ok()
             };
             // No JSON text goes on behind its last quote, so that nothing else has this key.
             let key = format!("{}{separator}", element.raw());

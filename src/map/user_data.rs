@@ -39,6 +39,10 @@ const MOST_TRIED: usize = 100;
 const HASH_BYTES: usize = 64 + 2;
 const HASH_STRIDE: usize = HASH_BYTES + 1;
 
+/// Most bytes of values that are read for the fields of one event. What tells of a person is far shorter, and each
+/// field may read the same long text.
+const MOST_BYTES: usize = 10_000;
+
 /// What Amplitude refuses as the id of a user or device (Amplitude: HTTP V2 API).
 const INVALID_IDS: &[&str] = &[
     "anonymous",
@@ -184,6 +188,7 @@ impl UserData {
     ) -> Carried {
         let person = known.person;
         let mut scratch = Scratch::with_room();
+        let mut bytes_left = MOST_BYTES;
         let mut unescaped = String::new();
         write::key(out, "\"user_data\":{");
         let without_origin = person.is_some() && self.is_without_origin(event, context);
@@ -196,6 +201,7 @@ impl UserData {
                 known,
                 recorder,
                 scratch: &mut scratch,
+                bytes_left: &mut bytes_left,
                 unescaped: &mut unescaped,
                 start: out.len(),
                 first: write::key(out, key),
@@ -402,6 +408,8 @@ struct Values<'v, 'c, 'k, R> {
     known: &'v mut KnownData<'k>,
     recorder: &'v mut R,
     scratch: &'v mut Scratch,
+    /// How many bytes of values may still be read for this event.
+    bytes_left: &'v mut usize,
     /// Room for a text without its escapes.
     unescaped: &'v mut String,
     /// Where the field begins, and its first value.
@@ -426,10 +434,16 @@ impl<R: Recorder> Values<'_, '_, '_, R> {
                 ..Source::found(&found)
             };
             match self.tries.another(found.path) {
-                Try::Within if is_absent(self.field, found.path, element) => return,
                 Try::Within => {}
                 Try::First => return self.drop(source, DropReason::TooMany),
                 Try::Beyond => return,
+            }
+            let Some(left) = self.bytes_left.checked_sub(element.raw().len()) else {
+                return self.drop(source, DropReason::TooLong);
+            };
+            *self.bytes_left = left;
+            if is_absent(self.field, found.path, element) {
+                return;
             }
             let mut buffer = std::mem::take(self.unescaped);
             match text_in(element, &mut buffer) {

@@ -2,9 +2,9 @@
 //!
 //! How long ago they came is measured by the uptime, so that no setting of the clock empties the window or keeps an
 //! id for ever. Of those that are loaded only dates tell that. At a start nobody has told the time yet, and any date may be
-//! of a wrong clock. So the age of an id is then the sum of the steps between those that came after it, and no step counts
-//! for much: after a quiet time an id may be remembered for longer than the window, and none is forgotten because of
-//! a few wrong dates.
+//! of a wrong clock. So the age of an id is then the sum of the steps, forth and back, between those that came after it,
+//! and no step counts for much: after a quiet time an id may be remembered for longer than the window, and none is
+//! forgotten because of wrong dates, however many there are: a clock that is wrong for a while goes forth and back.
 //!
 //! Fingerprints lie in a ring in the order in which they came; a hash table of places in the ring
 //! finds them again. That is 16 + 4 bytes per id and one byte of the table's own, twice that at worst
@@ -16,7 +16,7 @@ use std::time::Duration;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 
-use crate::clock::{Clock, UnixMillis};
+use crate::clock::{Clock, UnixMillis, millis};
 use crate::config::queue::QueueConfig;
 use crate::payload::Fingerprint;
 
@@ -156,21 +156,21 @@ pub(super) fn load(
     let oldest = config.duplicate_window + Duration::from_secs(1);
     let mut known = 0;
     let mut before = None;
-    // The last batch that is too old or does not fit, if there is one.
+    // The last batch that is too old or does not fit, if there is one, and the ages from there on.
     let mut after = None;
     while after.is_none() {
         let page = reader.newest_fingerprint_counts(before, PAGE)?;
         for batch in &page {
             if known >= window.capacity {
-                after = Some(batch.batch);
+                after = Some((batch.batch, ages));
                 break;
             }
-            if ages.back_to(batch.taken_at) < oldest {
+            if ages.step_to(batch.taken_at) < oldest {
                 // If younger ones look too old, the clock was wrong when they came.
                 after = None;
             } else {
-                after.get_or_insert(batch.batch);
-                if ages.only_grow() {
+                after.get_or_insert((batch.batch, ages));
+                if ages.exceeds_by_far(oldest) {
                     break;
                 }
             }
@@ -181,22 +181,23 @@ pub(super) fn load(
             break;
         }
     }
+    let (after, mut ages) = after.map_or((None, ages), |(after, ages)| (Some(after), ages));
     visit_batches(reader, after, |batch| {
         // Rounded so that no id leaves too soon.
-        let second = uptime - seconds(ages.on_to(batch.taken_at));
+        let second = uptime - seconds(ages.step_to(batch.taken_at));
         fingerprints(&batch.stored).for_each(|id| window.insert_at(id, second));
     })?;
     Ok(window)
 }
 
 /// How old ids are, by the dates of their batches: first from the newest to the oldest, then from the oldest on.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 struct IdAges {
     now: UnixMillis,
-    /// As long as nobody has told the time: the most that the time between two batches counts.
-    longest_step: Option<Duration>,
-    /// The age and the date of the last batch.
-    age: Duration,
+    /// As long as nobody has told the time: the most that the time between two batches counts, in milliseconds.
+    longest_step: Option<i64>,
+    /// The age of the last batch, in milliseconds; below zero where its date is ahead of now.
+    age: i64,
     last: UnixMillis,
 }
 
@@ -205,36 +206,27 @@ impl IdAges {
         let now = clock.now();
         Self {
             now,
-            longest_step: clock.unconfirmed_for().map(|_| longest_step),
-            age: Duration::ZERO,
+            longest_step: clock.unconfirmed_for().map(|_| millis(longest_step)),
+            age: 0,
             last: now,
         }
     }
 
-    /// Whether an earlier batch never counts as younger.
-    const fn only_grow(&self) -> bool {
-        self.longest_step.is_some()
+    /// Whether no wrong date can be all that makes the last batch seem to be older than this. Where the time was told, any
+    /// date may be wrong by any time.
+    fn exceeds_by_far(&self, age: Duration) -> bool {
+        self.longest_step.is_some() && self.age >= 2 * millis(age)
     }
 
-    /// The age of the batch before the last one.
-    fn back_to(&mut self, taken_at: UnixMillis) -> Duration {
+    /// The age of a batch beside the last one.
+    fn step_to(&mut self, taken_at: UnixMillis) -> Duration {
         let Some(longest) = self.longest_step else {
             return self.now.since(taken_at);
         };
-        self.age += self.last.since(taken_at).min(longest);
+        let step = self.last.0.saturating_sub(taken_at.0);
+        self.age += step.clamp(-longest, longest);
         self.last = taken_at;
-        self.age
-    }
-
-    /// The age of the batch after the last one.
-    fn on_to(&mut self, taken_at: UnixMillis) -> Duration {
-        let Some(longest) = self.longest_step else {
-            return self.now.since(taken_at);
-        };
-        let step = taken_at.since(self.last).min(longest);
-        self.age = self.age.saturating_sub(step);
-        self.last = taken_at;
-        self.age
+        Duration::from_millis(u64::try_from(self.age).unwrap_or(0))
     }
 }
 
@@ -336,6 +328,38 @@ mod tests {
         let other = Fingerprint { id: 2, whole: 7 };
         seen.insert(one, Duration::ZERO);
         assert!(seen.contains(one) && !seen.contains(other));
+    }
+
+    #[test]
+    fn wrong_dates_make_no_id_older_however_often_the_clock_was_wrong() {
+        const NOW: i64 = 1_790_000_000;
+        const HOUR: i64 = 3600;
+        // Dates beside now, in seconds, of batches a second after each other; the newest is the last.
+        for (wrong, now) in [
+            (3 * 24 * HOUR, 0),
+            (-3 * 24 * HOUR, 0),
+            (-NOW, 0),
+            (2 * HOUR, 2 * HOUR),
+            (-NOW, -NOW),
+        ] {
+            let mut ages = IdAges {
+                now: UnixMillis::from_seconds(NOW + now),
+                longest_step: Some(HOUR * 1000),
+                age: 0,
+                last: UnixMillis::from_seconds(NOW + now),
+            };
+            let mut age = Duration::ZERO;
+            for number in 1..1000 {
+                let off = if number % 2 == 0 { wrong } else { 0 };
+                age = ages.step_to(UnixMillis::from_seconds(NOW - number + off));
+                assert!(!ages.exceeds_by_far(Duration::from_secs(48 * 3600)));
+            }
+            let (least, most) = (999 - 2 * HOUR, 999 + 2 * HOUR);
+            assert!(
+                (least..=most).contains(&seconds(age)),
+                "{wrong} {now}: {age:?}"
+            );
+        }
     }
 
     proptest! {

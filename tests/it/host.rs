@@ -387,3 +387,35 @@ async fn a_removed_lock_is_made_anew() {
     graph.sandbox.wait_for(2).await;
     daemon.kill();
 }
+
+/// The number of arenas that a daemon's process was given, and how the process is called.
+fn arenas(daemon: &DaemonProcess) -> (Option<String>, String, String) {
+    let read = |file| {
+        let bytes = fs::read(format!("/proc/{}/{file}", daemon.child.id())).unwrap();
+        String::from_utf8(bytes).unwrap()
+    };
+    let environment = read("environ");
+    let mut all = environment.split('\0');
+    let number = all.find_map(|variable| variable.strip_prefix("MALLOC_ARENA_MAX="));
+    (number.map(str::to_owned), read("comm"), read("cmdline"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_has_few_arenas_unless_the_operator_says_how_many() {
+    let graph = Graph::start().await;
+    let (_folder, config) = place(&graph);
+    let daemon = DaemonProcess::start(&config);
+    assert_eq!(daemon.post_event("one").await, 200);
+    let (number, name, arguments) = arenas(&daemon);
+    let processors = std::thread::available_parallelism().unwrap().get();
+    assert_eq!(number, Some((processors + 1).to_string()));
+    assert_eq!(name, "pixel-relay\n");
+    assert!(arguments.ends_with(&format!("\0run\0--config\0{}\0", config.display())));
+    daemon.kill();
+    let mut own = program();
+    own.args(["run", "--config"]).arg(&config);
+    own.env("MALLOC_ARENA_MAX", "7");
+    let daemon = DaemonProcess::start_as(own);
+    assert_eq!(arenas(&daemon).0.as_deref(), Some("7"));
+    daemon.kill();
+}

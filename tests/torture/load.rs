@@ -3,7 +3,7 @@
 //! They send again, unchanged, what was not acknowledged, or sometimes give up; and they sometimes repeat
 //! what was acknowledged.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::Write as _;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -147,7 +147,7 @@ impl Load {
 
     async fn send_on(self: Arc<Self>, mut random: fastrand::Rng) {
         let client = client();
-        let mut remembered: Vec<Body> = Vec::new();
+        let mut remembered: VecDeque<Body> = VecDeque::new();
         while !self.is_stopped() {
             let under_way = (self.expected.load(Ordering::Relaxed))
                 .saturating_sub(self.arrived.load(Ordering::Relaxed));
@@ -168,10 +168,11 @@ impl Load {
                 let only_web = random.u8(0..20) == 0;
                 let body = self.write(&kinds, only_web, &mut random);
                 if self.send(&client, &body, &mut random, false).await {
+                    // What was sent long ago may have left the window of duplicates.
                     if remembered.len() == REMEMBERED {
-                        remembered.swap_remove(random.usize(0..REMEMBERED));
+                        remembered.pop_front();
                     }
-                    remembered.push(body);
+                    remembered.push_back(body);
                 }
             }
             sleep(Duration::from_millis(random.u64(0..80))).await;

@@ -6,9 +6,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// How many per cent of the second quarter the last may take.
-const GROWTH: u64 = 125;
+const GROWTH: u64 = 115;
 /// More by this much is no growth, whatever the share: the window of duplicates fills, and connections come and go.
-const SMALL: [u64; 3] = [16 * 1024, 20, 4];
+const SMALL: [u64; 3] = [8 * 1024, 10, 1];
 /// Fewer samples say nothing of a trend.
 const ENOUGH: usize = 40;
 /// The least time between two samples.

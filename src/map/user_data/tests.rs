@@ -264,6 +264,27 @@ fn a_hostile_list_is_cut() {
 }
 
 #[test]
+fn values_longer_than_a_person_needs_are_not_read() {
+    let name = "é".repeat(2000);
+    // With its quotes: two of them fit, and a short one behind the third.
+    let names = [
+        &*name,
+        &name.replace('é', "è"),
+        &name.replace('é', "ê"),
+        "ö",
+    ];
+    let event = serde_json::json!({"user_properties": {"names": names}}).to_string();
+    let stats = check(
+        UserDataField::FirstName,
+        &["user_properties.names"],
+        &event,
+        &format!("\"fn\":[ #{} , #{} , #{} ]", names[0], names[1], names[3]),
+    );
+    let dropped: Vec<_> = stats.dropped().collect();
+    assert_eq!(dropped, [("fn", DropReason::TooLong)]);
+}
+
+#[test]
 fn of_a_list_without_a_use_only_the_first_values_are_tried() {
     let event = |useless: usize| {
         let list = "\"none of these\",".repeat(useless);
