@@ -124,7 +124,7 @@ impl App {
             metrics: &metrics,
             watch: taken.watch(),
         };
-        let queue = starting.until(spawn_blocking(|| taken.open())).await?;
+        let queue = starting.until(spawn_blocking(|| taken.open())).await;
         let queue = queue.context("opening the store did not end")?;
         let folder = config.queue.path.display();
         let queue = queue.with_context(|| format!("cannot open the store in {folder}"))?;

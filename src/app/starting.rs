@@ -46,10 +46,10 @@ pub(super) struct Starting<'a> {
 
 impl Starting<'_> {
     /// Waits until the store is open, and answers meanwhile if that takes a while.
-    pub(super) async fn until<T>(self, opening: impl Future<Output = T> + Unpin) -> io::Result<T> {
+    pub(super) async fn until<T>(self, opening: impl Future<Output = T> + Unpin) -> T {
         let mut opening = opening;
         if let Ok(opened) = timeout(SOON, &mut opening).await {
-            return Ok(opened);
+            return opened;
         }
         tracing::info!(
             doing = self.watch.doing(),
@@ -94,7 +94,7 @@ impl Starting<'_> {
                 admin.serve(same(self.admin)?, stop.clone()),
                 commands,
             );
-            Ok(())
+            io::Result::Ok(())
         };
         let opened = async {
             let opened = opening.await;
@@ -102,7 +102,10 @@ impl Starting<'_> {
             opened
         };
         let (opened, answered) = tokio::join!(opened, answering);
-        answered.map(|()| opened)
+        if let Err(error) = answered {
+            tracing::warn!(%error, "requests could not be answered while the store was opened");
+        }
+        opened
     }
 }
 
@@ -227,7 +230,7 @@ mod tests {
             open.send(7).unwrap();
         };
         let (opened, ()) = tokio::join!(starting.until(opening), asking);
-        assert_eq!(opened.unwrap(), Ok(7));
+        assert_eq!(opened.unwrap(), 7);
         // The listeners are free for those who serve the open store.
         let (accepted, connected) = tokio::join!(
             public.accept(),

@@ -28,8 +28,22 @@ pub fn sender(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
 
 /// What counts as one address where addresses have shares: an IPv6 sender has a whole /64.
 pub fn network_of(address: IpAddr) -> IpAddr {
+    within(address, 64)
+}
+
+/// What counts as one address where an address may hold much for long: one site of IPv6 may have a /48, which is 65,536
+/// networks.
+pub(super) fn site_of(address: IpAddr) -> IpAddr {
+    within(address, 48)
+}
+
+/// The first bits of an IPv6 address; the whole of any other.
+fn within(address: IpAddr, bits: u32) -> IpAddr {
     match address.to_canonical() {
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+        IpAddr::V6(address) => {
+            let rest = u128::BITS - bits;
+            Ipv6Addr::from_bits(address.to_bits() >> rest << rest).into()
+        }
         v4 @ IpAddr::V4(_) => v4,
     }
 }
@@ -78,14 +92,16 @@ mod tests {
 
     #[test]
     fn a_whole_network_is_one_address() {
-        for (address, expected) in [
-            ("198.51.100.9", "198.51.100.9"),
-            ("::ffff:198.51.100.9", "198.51.100.9"),
-            ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
-            ("2001:db8:1:3::", "2001:db8:1:3::"),
+        for (address, network, site) in [
+            ("198.51.100.9", "198.51.100.9", "198.51.100.9"),
+            ("::ffff:198.51.100.9", "198.51.100.9", "198.51.100.9"),
+            ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::", "2001:db8:1::"),
+            ("2001:db8:1:3::", "2001:db8:1:3::", "2001:db8:1::"),
+            ("2001:db8:2::", "2001:db8:2::", "2001:db8:2::"),
         ] {
-            let found = network_of(address.parse().unwrap());
-            assert_eq!(found, expected.parse::<IpAddr>().unwrap());
+            let address = address.parse().unwrap();
+            assert_eq!(network_of(address), network.parse::<IpAddr>().unwrap());
+            assert_eq!(site_of(address), site.parse::<IpAddr>().unwrap());
         }
     }
 

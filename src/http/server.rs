@@ -33,7 +33,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::LiveConfig;
 use crate::http::LOG_TARGET;
 use crate::http::auth::{Admission, Authenticator};
-use crate::http::client_address::{Peer, network_of};
+use crate::http::client_address::{Peer, site_of};
 use crate::http::connection_metrics::{ConnectionEnd, ConnectionMetrics};
 use crate::http::normal_path::normalized;
 use crate::http::reply::{ErrorReply, HttpError};
@@ -46,7 +46,7 @@ use crate::panics::caught;
 pub struct ConnectionLimits {
     /// For everyone; one address holds at most half of them.
     pub connections: usize,
-    /// On top of them: for those who show the secret, and for `/health` alone.
+    /// On top of them: for those who show the secret, and for `/health` and `/live` alone.
     pub reserve: usize,
     /// On top of them: those that were ended for others and are about to close.
     pub closing: usize,
@@ -157,7 +157,7 @@ impl HttpServer {
                     }
                 },
             };
-            let address = network_of(peer.ip());
+            let address = site_of(peer.ip());
             let config = config.now();
             let mut proxies = config.server.trusted_proxies.iter();
             let is_proxy = proxies.any(|network| network.contains(&peer.ip().to_canonical()));
@@ -317,7 +317,10 @@ impl HttpBody for Answer {
     }
 }
 
-/// Says whether a request is to be answered. The reserve is for `/health`, and for senders with the secret.
+/// Asked for by supervisors, who would end a daemon that does not answer.
+const SIGNS_OF_LIFE: [&str; 2] = ["/health", "/live"];
+
+/// Says whether a request is to be answered. The reserve is for signs of life, and for senders with the secret.
 fn begin<B>(
     slot: &ConnectionSlot,
     authenticator: &Authenticator,
@@ -325,7 +328,8 @@ fn begin<B>(
 ) -> Result<(), ConnectionEnd> {
     let admission = || authenticator.admission(request.headers());
     let is_due = || {
-        request.uri().path() == "/health" && matches!(*request.method(), Method::GET | Method::HEAD)
+        SIGNS_OF_LIFE.contains(&request.uri().path())
+            && matches!(*request.method(), Method::GET | Method::HEAD)
     };
     match slot.begin(|| admission() == Admission::WithSecret, is_due) {
         Err(ConnectionEnd::MadeRoom) if admission() == Admission::WithSecret => {

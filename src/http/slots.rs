@@ -5,8 +5,8 @@
 //! of an idle one: that of the same address, if the address has its share, else that of the address which holds
 //! most, and of its connections the one that has been idle longest. A connection is idle once its answer is
 //! written; one whose client does not read is busy. Where none is idle, an address that holds more than the
-//! newcomer's gives up its longest request, if that takes long: so whoever holds least gets in, however many
-//! addresses hold on to what they have. Else the connection comes into the reserve, where its first request must
+//! newcomer's gives up its longest request, if that takes long; any address does if it takes very long. So whoever holds
+//! least gets in, however many addresses hold on to what they have. Else the connection comes into the reserve, where its first request must
 //! say that it is due there. The reserve makes room of idle ones in the same way, so that a newcomer is always heard.
 //!
 //! Whatever has shown a secret is never ended for another, and leaves the reserve as soon as there is room.
@@ -29,6 +29,8 @@ const BUSY: u64 = 1 << 63;
 const ENDED: u64 = u64::MAX;
 /// A request that takes longer may be ended for an address that holds less.
 const LONG: Duration = Duration::from_secs(5);
+/// One that takes longer, for any other.
+const VERY_LONG: Duration = Duration::from_secs(60);
 
 /// How many connections there may be.
 #[derive(Clone, Copy, Debug)]
@@ -189,13 +191,15 @@ impl Slots {
     /// Ends the longest request of the address that holds most, for one that holds this many. Says whether there
     /// was one.
     fn end_long(&self, table: &mut SlotTable, held_by_other: usize) -> bool {
-        let began_before = self.moment().saturating_sub(nanoseconds(LONG));
+        let now = self.moment();
         self.end_longest(table, |slot, state| {
             let since = state & !BUSY;
-            // Else the two would end each other's in turn.
+            // Else the two would end each other's in turn, as soon as they begin.
             let holds_more = slot.held.load(Ordering::Relaxed) > held_by_other + 1;
+            let patience = if holds_more { LONG } else { VERY_LONG };
+            let is_long = since < now.saturating_sub(nanoseconds(patience));
             let is_common = !slot.in_reserve && slot.address.is_some();
-            (is_common && holds_more && since < began_before).then_some(since)
+            (is_common && is_long).then_some(since)
         })
     }
 

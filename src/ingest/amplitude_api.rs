@@ -285,8 +285,10 @@ async fn take(
     };
     let answer = match &api.upstream {
         None => {
-            batch.store(ingest, count, |_| true).await?;
-            success(port.dialect, count, text.len(), ingest.clock.now())
+            let stored = batch.store(ingest, count, |_| true).await;
+            let now = ingest.clock.now();
+            let answer = || success(port.dialect, count, text.len(), now);
+            stored.map(|()| answer()).map_err(RequestProblem::from)
         }
         Some(upstream) => {
             let forward = async {
@@ -301,13 +303,12 @@ async fn take(
                     .forward(port.path, content_type, address, body)
                     .await
             };
-            batch
-                .pass_on(ingest, rules, &faults, count, forward)
-                .await?
+            batch.pass_on(ingest, rules, &faults, count, forward).await
         }
     };
+    // Of what was looked at, whatever became of the rest.
     ingest.times.note(&batch.summary, ingest.clock.uptime());
-    Ok(answer)
+    answer
 }
 
 /// The number of events that a body which is not read can hold, so that its sender holds all of them back.

@@ -9,7 +9,7 @@ use std::panic::resume_unwind;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_blocking;
 
 use super::StoreError;
@@ -44,7 +44,11 @@ struct ReaderState {
 
 /// Bounds the reads that have a reader of their own, so that they never use up the threads for blocking work.
 #[derive(Debug)]
-pub(super) struct ReadTurns(Arc<Semaphore>);
+pub(super) struct ReadTurns {
+    all: Arc<Semaphore>,
+    /// Of them, for the search for damage: a step of it may read for long, so the rest is left to commands.
+    searches: Arc<Semaphore>,
+}
 
 /// What a request that has the reader gives back, come what may.
 struct BorrowedReader<'r> {
@@ -55,7 +59,11 @@ struct BorrowedReader<'r> {
 
 impl Default for ReadTurns {
     fn default() -> Self {
-        Self(Arc::new(Semaphore::new(AT_A_TIME)))
+        let turns = |count| Arc::new(Semaphore::new(count));
+        Self {
+            all: turns(AT_A_TIME),
+            searches: turns(AT_A_TIME - 1),
+        }
     }
 }
 
@@ -66,20 +74,41 @@ impl ReadTurns {
         &self,
         read: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, StoreError> {
-        let turn = Arc::clone(&self.0).acquire_owned().await;
-        let turn = turn.map_err(|_| StoreError::Closed)?;
-        let reading = spawn_blocking(move || {
-            let found = read();
-            drop(turn);
-            found
-        });
-        match reading.await {
-            Ok(found) => Ok(found),
-            Err(ended) => match ended.try_into_panic() {
-                Ok(panic) => resume_unwind(panic),
-                Err(_) => Err(StoreError::Closed),
-            },
-        }
+        let turn = turn(&self.all).await?;
+        on_thread(turn, read).await
+    }
+
+    /// The same for a step of the search for damage.
+    pub(super) async fn search<T: Send + 'static>(
+        &self,
+        read: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let turns = (turn(&self.searches).await?, turn(&self.all).await?);
+        on_thread(turns, read).await
+    }
+}
+
+async fn turn(turns: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, StoreError> {
+    let turn = Arc::clone(turns).acquire_owned().await;
+    turn.map_err(|_| StoreError::Closed)
+}
+
+/// Reads on a thread for blocking work, and has the turn until it is done.
+async fn on_thread<T: Send + 'static>(
+    turn: impl Send + 'static,
+    read: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, StoreError> {
+    let reading = spawn_blocking(move || {
+        let found = read();
+        drop(turn);
+        found
+    });
+    match reading.await {
+        Ok(found) => Ok(found),
+        Err(ended) => match ended.try_into_panic() {
+            Ok(panic) => resume_unwind(panic),
+            Err(_) => Err(StoreError::Closed),
+        },
     }
 }
 
@@ -215,6 +244,32 @@ mod tests {
         assert!(shared.state().reader.is_some());
         shared.close();
         assert!(shared.state().reader.is_none());
+    }
+
+    #[tokio::test]
+    async fn searches_that_hang_leave_a_turn_to_commands() {
+        let turns = Arc::new(ReadTurns::default());
+        let (go_on, goes_on) = mpsc::channel::<()>();
+        let goes_on = Arc::new(Mutex::new(goes_on));
+        let searches: Vec<_> = (0..3)
+            .map(|_| {
+                let (turns, goes_on) = (Arc::clone(&turns), Arc::clone(&goes_on));
+                tokio::spawn(async move {
+                    let hang = move || goes_on.lock().unwrap().recv().unwrap();
+                    turns.search(hang).await.unwrap();
+                })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        for number in 0..10 {
+            assert_eq!(turns.perform(move || number).await.unwrap(), number);
+        }
+        for _ in &searches {
+            go_on.send(()).unwrap();
+        }
+        for search in searches {
+            search.await.unwrap();
+        }
     }
 
     #[test]

@@ -98,7 +98,7 @@ pub(super) async fn verify(queue: &Queue, step: VerifyStep) -> Result<Verified, 
     let progress = context.shared.searches.clone();
     let by_search = progress.clone();
     let search = move || context.storage.verify(step, Beside::Writer, &by_search);
-    let mut search = pin!(queue.0.context.shared.reads.perform(search));
+    let mut search = pin!(queue.0.context.shared.reads.search(search));
     loop {
         tokio::select! {
             biased;

@@ -217,6 +217,13 @@ async fn nobody_takes_the_place_of_one_who_holds_no_more() {
     let newcomer = slots.admit(address(20)).unwrap();
     assert_eq!(newcomer.shortage, Some(ConnectionEnd::Limit));
     assert!(!is_ended(&known) && !is_ended(&proxied) && !held.iter().any(is_ended));
+    drop(newcomer);
+    // But nobody holds on for ever.
+    tokio::time::advance(VERY_LONG).await;
+    let newcomer = busy(&slots, address(20));
+    assert_eq!(newcomer.shortage, None);
+    assert!(is_ended(&held[0]) && held.iter().filter(|slot| is_ended(slot)).count() == 1);
+    assert!(!is_ended(&known) && !is_ended(&proxied));
 }
 
 #[tokio::test(start_paused = true)]
