@@ -64,7 +64,7 @@ use attempt::AttemptId;
 use cooldown::Cooldown;
 use core::{Core, Guarded, QueueContext, Shared};
 use damaged::DamagedBatch;
-use engine::{Beside, EngineResult, Reader, Storage};
+use engine::{Beside, EngineError, EngineResult, Reader, Storage};
 use lease::{Backlog, Leased, Order, Slot};
 use memory::MemoryEngine;
 use profile_reader::ProfileReader;
@@ -94,6 +94,7 @@ pub mod engine;
 mod copy_bounds;
 mod displaced;
 mod shared_reader;
+mod pulse;
 mod opening;
 mod writer;
 mod core;
@@ -434,7 +435,12 @@ impl Queue {
 
     /// Whether events can be stored now, and why not.
     pub fn health(&self) -> StoreHealth {
-        self.0.context.shared.view.lock().health.clone()
+        let context = &self.0.context;
+        let mut health = context.shared.view.lock().health.clone();
+        if let Some(hangs) = context.shared.pulse.hangs(&*context.clock) {
+            health.trouble = Some(CapacityProblem::Failing(hangs.to_string()));
+        }
+        health
     }
 
     /// Expires all that is due and removes all that is too old. The store does so by itself, a piece every
@@ -539,8 +545,13 @@ impl Queue {
         again: Option<HashSet<Fingerprint>>,
         observed: Observed,
     ) -> Result<Pushed, PushError> {
-        self.change(move |core| push::push(core, taken, again.as_ref(), &observed))
-            .await?
+        let context = &self.0.context;
+        tokio::select! {
+            biased;
+            pushed = self.change(move |core| push::push(core, taken, again.as_ref(), &observed)) => pushed?,
+            // Whatever becomes of the events: sent again, they are duplicates.
+            hangs = context.shared.pulse.stops(&*context.clock) => Err(StoreError::from(EngineError::from(hangs)).into()),
+        }
     }
 
     async fn change<T: Send + 'static>(

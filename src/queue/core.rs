@@ -30,6 +30,7 @@ use super::damage::{Finding, SearchProgress};
 use super::engine::{BatchChange, BatchOrder, Engine, EngineResult, LastIds, Storage, Transaction};
 use super::leases::{LeaseChange, LeaseTable, OldestBatch, SyncLeases};
 use super::mend;
+use super::pulse::Pulse;
 use super::quota::{CapacityProblem, Quota, StoreHealth, StoreStats, Warned};
 use super::recent_clicks::RecentClicks;
 use super::shared_reader::{ReadTurns, SharedReader};
@@ -54,6 +55,8 @@ pub(super) struct Shared {
     pub(super) reads: ReadTurns,
     /// The clicks of recent requests.
     pub(super) clicks: Guarded<RecentClicks>,
+    /// Whether the writer gets on.
+    pub(super) pulse: Pulse,
     /// The searches for damage, which end when the store is closed.
     pub(super) searches: SearchProgress,
 }

@@ -175,11 +175,20 @@ impl Writer {
     }
 
     /// Serves until a handle closes the store or every handle is gone.
-    pub async fn run(mut self) {
+    pub async fn run(self) {
+        let context = Arc::clone(&self.context);
+        self.serve_until_closed().await;
+        context.shared.pulse.rest();
+    }
+
+    async fn serve_until_closed(mut self) {
         let mut batch = Vec::with_capacity(BATCH);
         loop {
             let wait = if self.has_more { Duration::ZERO } else { TICK };
-            match timeout(wait, self.commands.recv_many(&mut batch, BATCH)).await {
+            self.context.shared.pulse.rest();
+            let received = timeout(wait, self.commands.recv_many(&mut batch, BATCH)).await;
+            self.context.shared.pulse.begin(&*self.context.clock);
+            match received {
                 Ok(0) => return self.finish_mending(),
                 Ok(_) => {
                     self.gather(&mut batch);

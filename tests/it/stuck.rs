@@ -216,3 +216,58 @@ async fn reads_of_the_store_that_hang_hold_up_neither_health_nor_delivery() {
     let log = stops_well(daemon).await;
     assert!(!log.contains("panicked"), "{log}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn writes_of_the_store_that_hang_are_told_and_lose_nothing() {
+    let graph = Graph::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("store");
+    let sync = "[sync.plain]\npixel_id = \"1001\"\naccess_token = \"test-token\"\n\
+                delivery = { max_batch_delay = \"10ms\", requests_per_second = \"unlimited\" }\n";
+    let config = folder.path().join("pixel-relay.toml");
+    fs::write(&config, config_text(graph.address, &store, sync)).unwrap();
+    let shim = Shim::new(folder.path()).watching(&store);
+    let mut command_line = program();
+    command_line.args(["run", "--config"]).arg(&config);
+    command_line.envs(shim.environment());
+    let daemon = DaemonProcess::start_as(command_line);
+    assert_eq!(daemon.post_event("before").await, 200);
+    graph.sandbox.wait_for(1).await;
+
+    shim.strike(&Strike {
+        fault: Fault::Hangs,
+        operation: FileOperation::Sync,
+        file: StoreFile::Any,
+        nth: 1,
+        times: 1_000_000,
+        bit: 0,
+    });
+    // Whoever waits is told after a while, and whoever comes then at once.
+    for id in ["waits", "comes"] {
+        let refused = post(&daemon, "/webhook", event(id).to_string());
+        let refused = refused.send().await.unwrap();
+        assert_eq!(refused.status(), 503, "{id}");
+        assert!(refused.headers().contains_key("retry-after"), "{id}");
+    }
+    let live = client().get(format!("{}/live", daemon.public));
+    assert_eq!(status(live.timeout(PATIENCE)).await, 200);
+    let health = client().get(format!("{}/health", daemon.admin));
+    let health = health.timeout(PATIENCE).send().await.unwrap();
+    assert_eq!(health.status(), 503);
+    let report = health.text().await.unwrap();
+    assert!(report.contains("has hung for"), "{report}");
+
+    shim.heal();
+    let taken = async {
+        while daemon.post_event("comes").await != 200 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, taken).await.unwrap();
+    assert_eq!(daemon.post_event("waits").await, 200);
+    graph.sandbox.wait_for(3).await;
+    for id in ["waits", "comes"] {
+        assert_eq!(graph.sandbox.times_accepted("1001", "Sign Up", id), 1);
+    }
+    stops_well(daemon).await;
+}
