@@ -33,7 +33,10 @@ pub const BATCH: u32 = 1000;
 pub fn measure(criterion: &mut Criterion) {
     let sync = sync();
     let payload = payload(&sync);
-    let runtime = Builder::new_current_thread().build().expect("a runtime");
+    let runtime = Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .expect("a runtime");
     let mut file = tempfile::tempfile().expect("a file");
     let events = payload.json.repeat(PUSH as usize);
     criterion.bench_function("write and sync", |bencher| {

@@ -108,21 +108,27 @@ pub(super) fn recount(core: &mut Core) -> EngineResult<()> {
 
 /// Saves what is readable, and opens the copy.
 pub(super) fn salvage(context: &Arc<QueueContext>) -> EngineResult<Core> {
-    let opened = context
-        .storage
-        .salvage(context.clock.now(), totals::recount)
-        .and_then(|()| open(context, Opening::AfterFailure));
-    opened.map_err(|error| match error {
+    let now = context.clock.now();
+    let salvaged = context.storage.salvage(now, totals::recount);
+    // Whatever kept it from being saved, it is as damaged as before, and must not be used.
+    salvaged.map_err(still_damaged)?;
+    open(context, Opening::AfterFailure).map_err(|error| match error {
         OpenError::Engine(error) => error,
+        error => still_damaged(error),
+    })
+}
+
+fn still_damaged(error: OpenError) -> EngineError {
+    match error {
+        OpenError::Engine(error @ EngineError::Damaged(_)) => error,
         error => {
             tracing::error!(
                 error = with_causes(&error),
                 "the store could not be salvaged"
             );
-            // Another try may do.
             EngineError::Damaged(Arc::new(error))
         }
-    })
+    }
 }
 
 /// Shows damage that was met on `/health`.

@@ -234,8 +234,11 @@ impl Storage for Sqlite {
     }
 
     fn salvage(&self, now: UnixMillis, recount: Recount) -> Result<(), OpenError> {
-        *locked(&self.place) = None;
+        if !salvage::is_pending(&self.folder) {
+            self.check_database()?;
+        }
         let Salvaged { lost, described } = salvage::salvage(&self.folder, now, recount)?;
+        *locked(&self.place) = None;
         let (kind, what) = if described {
             (DamageKind::Pages, "pages of the store were damaged")
         } else {

@@ -87,8 +87,8 @@ pub struct Writer {
     failure_logged: bool,
     /// Since when a file of the store is not where it was opened.
     displaced: Option<Instant>,
-    /// When the last mending began.
-    mending_since: Instant,
+    /// When the copy began of a damaged store; `None` where only parts of it are mended.
+    copy_since: Option<Instant>,
     /// How the displaced file was lost of which all is saved.
     rescued: Option<FileFate>,
     copy_failed: Option<FailedCopy>,
@@ -167,7 +167,7 @@ impl Writer {
             has_more: true,
             failure_logged: false,
             displaced: None,
-            mending_since: Instant::now(),
+            copy_since: None,
             rescued: None,
             copy_failed: None,
             possession,
@@ -296,16 +296,16 @@ impl Writer {
                  /proc/{}/fd", std::process::id()
             );
         }
+        // A copy may take long.
+        let trouble = CapacityProblem::Failing(error.to_string());
+        self.context.set_trouble(trouble);
         if displaced.fate != FileFate::Unlocked {
             self.rescue(displaced.fate, since);
         }
-        let trouble = match &self.copy_failed {
-            Some(FailedCopy { why, .. }) => {
-                format!("{error}, and what it holds cannot be saved: {why}")
-            }
-            None => error.to_string(),
-        };
-        self.context.set_trouble(CapacityProblem::Failing(trouble));
+        if let Some(FailedCopy { why, .. }) = &self.copy_failed {
+            let trouble = format!("{error}, and what it holds cannot be saved: {why}");
+            self.context.set_trouble(CapacityProblem::Failing(trouble));
+        }
         Err(error)
     }
 
@@ -396,6 +396,7 @@ impl Writer {
             }
             // The readers' locks would go with the damaged file.
             self.context.shared.reader.close();
+            self.copy_since = Some(Instant::now());
             let context = Arc::clone(&self.context);
             self.mend_aside(move || opening::salvage(&context));
             return;
@@ -415,7 +416,6 @@ impl Writer {
     /// done.
     fn mend_aside(&mut self, work: impl FnOnce() -> EngineResult<Core> + Send + 'static) {
         self.context.set_trouble(CapacityProblem::Mending);
-        self.mending_since = Instant::now();
         self.core = Err(EngineError::Unavailable(Arc::new(BeingMended)));
         let begun = if self.has_thread {
             on_thread(work)
@@ -461,16 +461,19 @@ impl Writer {
     }
 
     fn set_core(&mut self, core: EngineResult<Core>) {
+        let copy_since = self.copy_since.take();
         match core {
             Ok(core) => {
                 self.core = Ok(core);
                 self.copy_failed = None;
             }
             Err(error) => {
-                if let EngineError::Damaged(error) = &error {
-                    self.note_failed_copy(&**error, self.mending_since);
+                self.fail(error.clone());
+                if let EngineError::Damaged(error) = &error
+                    && let Some(began) = copy_since
+                {
+                    self.note_failed_copy(&**error, began);
                 }
-                self.fail(error);
                 self.free_room();
             }
         }

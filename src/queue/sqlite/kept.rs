@@ -103,7 +103,7 @@ pub(super) fn all(folder: &Path) -> Vec<(PathBuf, UnixMillis)> {
     kept.into_iter().map(|(at, path)| (path, at)).collect()
 }
 
-/// Removes copies that are too old, or that take too much room.
+/// Removes copies that are too old, or that take too much room; goes on to the others where one cannot be removed.
 pub(super) fn remove(folder: &Path, bounds: CopyBounds) -> io::Result<()> {
     let mut kept: Vec<_> = all(folder)
         .into_iter()
@@ -112,6 +112,7 @@ pub(super) fn remove(folder: &Path, bounds: CopyBounds) -> io::Result<()> {
     // The oldest is the last.
     kept.reverse();
     let mut bytes: u64 = kept.iter().map(|(size, ..)| size).sum();
+    let mut outcome = Ok(());
     while let Some((size, path, at)) = kept.pop() {
         let is_last = kept.is_empty();
         let why = if bounds.has_aged(at) {
@@ -121,12 +122,17 @@ pub(super) fn remove(folder: &Path, bounds: CopyBounds) -> io::Result<()> {
         } else if free(folder)? < bounds.min_free {
             "the disk has too little room for the queue"
         } else {
-            break;
+            // An unset clock may have dated it, and a younger one may be too old.
+            continue;
         };
-        if path.is_dir() {
-            fs::remove_dir_all(&path)?;
+        let removed = if path.is_dir() {
+            fs::remove_dir_all(&path)
         } else {
-            fs::remove_file(&path)?;
+            fs::remove_file(&path)
+        };
+        if removed.is_err() {
+            outcome = outcome.and(removed);
+            continue;
         }
         bytes -= size;
         tracing::warn!(
@@ -136,7 +142,7 @@ pub(super) fn remove(folder: &Path, bounds: CopyBounds) -> io::Result<()> {
             "a copy of files that was kept beside the store is removed"
         );
     }
-    Ok(())
+    outcome
 }
 
 fn free(folder: &Path) -> io::Result<u64> {
@@ -179,4 +185,32 @@ fn copy_file(file: &Path, copy: &Path) -> io::Result<()> {
     let options = options.create_new(true).write(true).mode(folder::MODE);
     io::copy(&mut File::open(file)?, &mut options.open(copy)?)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn what_cannot_leave_keeps_no_other_copy() {
+        const NOW: i64 = 1_790_000_000;
+        let folder = tempfile::tempdir().unwrap();
+        let copy = |seconds: i64| folder.path().join(format!("damaged-log-{seconds}.wal"));
+        // One was dated by a clock that was not set, one is too old, one is not.
+        let [undated, old, young] = [3600, NOW - 1000, NOW - 10].map(copy);
+        for file in [&undated, &old, &young] {
+            fs::write(file, "log").unwrap();
+        }
+        let bounds = CopyBounds {
+            now: UnixMillis::from_seconds(NOW),
+            retention: Some(Duration::from_secs(100)),
+            max_bytes: u64::MAX,
+            min_free: 0,
+        };
+        remove(folder.path(), bounds).unwrap();
+        let left = all(folder.path()).into_iter().map(|(path, _)| path);
+        assert_eq!(left.collect::<Vec<_>>(), [undated, young]);
+    }
 }

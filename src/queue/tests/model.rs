@@ -380,7 +380,8 @@ proptest! {
 
     #[test]
     fn behaves_as_the_model(steps in steps()) {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        let runtime = builder.enable_time().build().unwrap();
         for engine in [TestEngine::Sqlite, TestEngine::Memory] {
             runtime.block_on(async {
                 let mut run = Run::new(engine);
