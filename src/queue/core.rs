@@ -28,7 +28,7 @@ use super::compress::Compressor;
 use super::cooldown::Cooldown;
 use super::damage::{Finding, SearchProgress};
 use super::engine::{BatchChange, BatchOrder, Engine, EngineResult, LastIds, Storage, Transaction};
-use super::leases::{LeaseChange, LeaseTable, OldestBatch, SyncLeases};
+use super::leases::{LeaseChange, LeaseTable, SyncLeases};
 use super::mend;
 use super::pulse::Pulse;
 use super::quota::{CapacityProblem, Quota, StoreHealth, StoreStats, Warned};
@@ -455,28 +455,22 @@ impl Core {
 
     /// Finds the oldest ready event again, after the last one has gone.
     pub(super) fn refresh_oldest(&mut self, index: usize) -> EngineResult<()> {
-        let context = Arc::clone(&self.context);
-        // Held to the end, or an event that is released meanwhile would be missed.
-        let mut leases = context.shared.leases.lock();
-        let leases = leases.of(&self.counters.all()[index].name);
-        let uncertain = leases.oldest.filter(|oldest| !oldest.is_certain);
-        let Some(OldestBatch { id, .. }) = uncertain else {
+        let Some(id) = self.leases_of(index, SyncLeases::begin_search) else {
             return Ok(());
         };
         let from = BatchPlace::before_batch(id);
         let mut batches = self.walk(index, BatchOrder::Oldest, Some(from));
-        leases.oldest = loop {
+        // A disk may hang here, so no lock is held: whoever asks for the backlog would hang with it.
+        let oldest = loop {
             let Some(state) = batches.next(self)? else {
                 break None;
             };
-            let (leased, _) = leases.on_lease(state.id);
+            let (leased, _) = self.on_lease(index, state.id);
             if !state.open().without(&leased).is_empty() {
-                break Some(OldestBatch {
-                    id: state.id,
-                    is_certain: true,
-                });
+                break Some(state.id);
             }
         };
+        self.leases_of(index, |leases| leases.end_search(oldest));
         Ok(())
     }
 
@@ -501,32 +495,26 @@ impl Core {
 
     fn show(&mut self) -> EngineResult<()> {
         let context = Arc::clone(&self.context);
+        let changed = self.changed_since_shown();
+        let mut oldest = Vec::with_capacity(changed.len());
+        for index in changed {
+            oldest.push((index, self.oldest_taken_at(index)?));
+        }
+        // After all reads: a disk may hang, and `/health` would wait for this lock.
         let mut view = context.shared.view.lock();
         let view = &mut *view;
         for (index, counters) in self.counters.all().iter().enumerate() {
-            let shown = view.counters.get(index);
-            if shown == Some(counters) {
-                continue;
-            }
-            // The oldest batch stays the oldest until an event ends.
-            let has_oldest = view.stats.oldest.contains_key(&counters.name)
-                && shown.is_some_and(|shown| shown.ended() == counters.ended());
             match view.counters.get_mut(index) {
+                Some(shown) if shown == counters => {}
                 Some(shown) => shown.clone_from(counters),
                 None => view.counters.push(counters.clone()),
             }
-            if has_oldest {
-                continue;
-            }
-            let oldest = self
-                .engine
-                .batches(counters.id, BatchOrder::Oldest, None, 1)?;
-            match oldest.first() {
-                Some(oldest) => view
-                    .stats
-                    .oldest
-                    .insert(counters.name.clone(), oldest.taken_at.min(self.now)),
-                None => view.stats.oldest.remove(&counters.name),
+        }
+        for (index, taken_at) in oldest {
+            let name = &self.counters.all()[index].name;
+            match taken_at {
+                Some(taken_at) => view.stats.oldest.insert(name.clone(), taken_at),
+                None => view.stats.oldest.remove(name),
             };
         }
         view.health = StoreHealth {
@@ -538,6 +526,26 @@ impl Core {
         view.stats.headroom = self.quota.headroom(&self.counters);
         view.stats.duplicate_window = self.window.reach(self.uptime);
         Ok(())
+    }
+
+    /// The syncs whose oldest batch may be another than the one shown. The oldest stays the oldest until an event ends.
+    fn changed_since_shown(&self) -> Vec<usize> {
+        let view = self.context.shared.view.lock();
+        let all = self.counters.all().iter().enumerate();
+        let changed = all.filter(|(index, counters)| {
+            let shown = view.counters.get(*index);
+            let has_oldest = view.stats.oldest.contains_key(&counters.name)
+                && shown.is_some_and(|shown| shown.ended() == counters.ended());
+            shown != Some(counters) && !has_oldest
+        });
+        changed.map(|(index, _)| index).collect()
+    }
+
+    /// When the oldest batch of a sync was taken.
+    fn oldest_taken_at(&mut self, index: usize) -> EngineResult<Option<UnixMillis>> {
+        let sync = self.counters.at(index).id;
+        let oldest = self.engine.batches(sync, BatchOrder::Oldest, None, 1)?;
+        Ok(oldest.first().map(|oldest| oldest.taken_at.min(self.now)))
     }
 }
 

@@ -36,7 +36,9 @@ pub(super) struct SyncLeases {
     leased: ReadyEvents,
     batches: HashMap<BatchId, LeasedBatch>,
     /// `None` where there is none.
-    pub(super) oldest: Option<OldestBatch>,
+    oldest: Option<OldestBatch>,
+    /// The oldest batch of which events were released since the search for the oldest began.
+    released: Option<BatchId>,
     ready_times: ReadyTimes,
     /// A lower bound of the deadlines of the batches that have ready events.
     urgent: i64,
@@ -116,10 +118,10 @@ struct LeasedBatch {
 
 /// The oldest batch with ready events.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct OldestBatch {
-    pub(super) id: BatchId,
+struct OldestBatch {
+    id: BatchId,
     /// Not until it is looked up: till then it is this batch or a later one.
-    pub(super) is_certain: bool,
+    is_certain: bool,
 }
 
 impl SyncLeases {
@@ -212,6 +214,8 @@ impl SyncLeases {
                 continue;
             };
             self.lower_urgent(deadline);
+            let released = self.released.map_or(slot.batch, |id| id.min(slot.batch));
+            self.released = Some(released);
             if self.oldest.is_none_or(|oldest| slot.batch < oldest.id) {
                 self.oldest = Some(OldestBatch {
                     id: slot.batch,
@@ -293,6 +297,24 @@ impl SyncLeases {
         if let Some(oldest) = &mut self.oldest {
             oldest.is_certain = false;
         }
+    }
+
+    /// Begins to search for the oldest batch with ready events, and gives the first that it may be; `None` where it is
+    /// known.
+    pub(super) fn begin_search(&mut self) -> Option<BatchId> {
+        let oldest = self.oldest.filter(|oldest| !oldest.is_certain)?;
+        self.released = None;
+        Some(oldest.id)
+    }
+
+    /// Takes what the search has found. It may have passed batches of which events were released meanwhile; only the
+    /// caller leases and commits, so they are ready still.
+    pub(super) fn end_search(&mut self, found: Option<BatchId>) {
+        let oldest = found.into_iter().chain(self.released).min();
+        self.oldest = oldest.map(|id| OldestBatch {
+            id,
+            is_certain: true,
+        });
     }
 
     /// Forgets what was derived from the store, before it is read again. What it holds is ready since then.

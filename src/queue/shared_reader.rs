@@ -182,7 +182,7 @@ impl Drop for BorrowedReader<'_> {
             reader
         };
         drop(state);
-        self.shared.returned.notify_one();
+        self.shared.returned.notify_all();
         drop(closed);
     }
 }

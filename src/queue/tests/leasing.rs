@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::pin::pin;
+use std::sync::mpsc;
 use std::task::{Context, Poll, Waker};
 
 use super::*;
@@ -412,5 +413,78 @@ async fn a_lease_that_meets_damage_keeps_nothing() {
             fixture.queue.mended().await.ok();
         }
         assert_eq!(first + rest, 3, "read {nth}");
+    }
+}
+
+/// A queue on the engine in memory, with a batch for each of so many events.
+async fn in_memory(events: u64) -> (QueueFixture, MemoryEngine) {
+    let fixture = QueueFixture::new(TestEngine::Memory);
+    for number in 1..=events {
+        fixture.push([event(number)]).await;
+    }
+    let TestStore::Memory(memory) = &fixture.store else {
+        panic!("the store is in memory");
+    };
+    let memory = memory.clone();
+    (fixture, memory)
+}
+
+/// Each read of the store in turn hangs until others have looked at what is shown.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_that_hangs_holds_up_nobody_who_looks() {
+    let (fixture, memory) = in_memory(2).await;
+    let (begun, begins) = mpsc::sync_channel(1);
+    let (go_on, goes_on) = mpsc::sync_channel::<()>(1);
+    memory.decide_faults(move |call| {
+        if call == EngineCall::Read && begun.send(()).is_ok() {
+            goes_on.recv().ok();
+        }
+        None
+    });
+    let queue = fixture.queue.clone();
+    let looking = std::thread::spawn(move || {
+        let mut hung = 0;
+        while begins.recv().is_ok() {
+            let (queue, (done, is_done)) = (queue.clone(), mpsc::sync_channel(1));
+            std::thread::spawn(move || {
+                queue.backlog(&web());
+                queue.health();
+                queue.stats();
+                queue.totals();
+                done.send(()).unwrap();
+            });
+            hung += usize::from(is_done.recv_timeout(Duration::from_secs(10)).is_err());
+            go_on.send(()).unwrap();
+        }
+        hung
+    });
+    let leased = fixture.lease(1).await;
+    let attempt = fixture.open_attempt(&leased).await;
+    fixture.settle(accepted(attempt, &leased)).await;
+    memory.decide_faults(|_| None);
+    assert_eq!(looking.join().unwrap(), 0);
+    assert_eq!(fixture.queue.backlog(&web()).events, 1);
+    assert!(fixture.queue.backlog(&web()).since.is_some());
+}
+
+#[tokio::test]
+async fn what_is_released_while_the_oldest_is_looked_for_is_not_missed() {
+    for nth in 1..=8 {
+        // More than the first page of a search.
+        let (fixture, memory) = in_memory(20).await;
+        let leased = fixture.lease(19).await;
+        let (queue, first, mut reads) = (fixture.queue.clone(), slots(&leased[..1]), 0);
+        memory.decide_faults(move |call| {
+            reads += usize::from(call == EngineCall::Read);
+            if reads == nth {
+                queue.release(&web(), &first);
+            }
+            None
+        });
+        fixture.lease(1).await;
+        memory.decide_faults(|_| None);
+        let backlog = fixture.queue.backlog(&web());
+        assert_eq!(backlog.since.is_some(), backlog.events > 0, "{nth}");
+        assert_eq!(fixture.lease(2).await.len() as u64, backlog.events);
     }
 }
