@@ -34,6 +34,8 @@ pub struct Checks {
     free: BTreeMap<SyncName, Instant>,
     /// The same, and all that is ready fits into one request.
     free_for_all: BTreeMap<SyncName, Instant>,
+    /// The most events that were queued since then: one of them may have waited behind all others.
+    most_queued: BTreeMap<SyncName, u32>,
     pub may_be_slowed: bool,
     looks: u32,
     /// What of the store was looked at.
@@ -46,6 +48,7 @@ impl Checks {
             world,
             free: BTreeMap::new(),
             free_for_all: BTreeMap::new(),
+            most_queued: BTreeMap::new(),
             may_be_slowed: false,
             looks: 0,
             seen: TextsSeen::default(),
@@ -56,6 +59,7 @@ impl Checks {
     pub fn restarted(&mut self) {
         self.free.clear();
         self.free_for_all.clear();
+        self.most_queued.clear();
     }
 
     pub async fn look(&mut self, process: &mut Process, plan: &Plan) {
@@ -151,14 +155,17 @@ impl Checks {
                     return;
                 }
             }
+            if free_for_all.is_none() {
+                self.most_queued.remove(&name);
+            }
             if let Some(free) = free_for_all {
                 // An event may wait behind all others, and for a search among them.
-                let queued = process
-                    .queue
-                    .totals()
-                    .get(&name)
-                    .map_or(0, |totals| totals.queued);
+                let totals = process.queue.totals();
+                let queued = totals.get(&name).map_or(0, |totals| totals.queued);
                 let queued = u32::try_from(queued).unwrap_or(u32::MAX);
+                let most = self.most_queued.entry(name.clone()).or_default();
+                *most = queued.max(*most);
+                let queued = *most;
                 let turn = gap.max(TURN) * 4 * lanes;
                 self.check_each(process, &name, free, bound + SEARCH + turn * queued)
                     .await;
