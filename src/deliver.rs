@@ -135,7 +135,8 @@ impl SharedLimits {
     }
 }
 
-/// Prepares a lane for each sync, and the handles on them.
+/// Prepares a lane for each sync, and the handles on them. From now on their answers, and those to [`SkewWatch`], may
+/// tell the time.
 pub fn lanes(
     limits: &mut SharedLimits,
     config: &Config,
@@ -143,6 +144,7 @@ pub fn lanes(
     clock: &Arc<CorrectedClock>,
     metrics: &Arc<Metrics>,
 ) -> Result<(Vec<Lane>, LaneHandles), LaneError> {
+    clock.begin_to_wait();
     let setups = limits.setups(config, clock)?;
     let mut lanes = Vec::with_capacity(setups.len());
     let mut handles = LaneHandles::default();

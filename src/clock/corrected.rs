@@ -7,7 +7,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use super::dates::{DateSample, DateSamples};
@@ -21,8 +21,8 @@ const UNKNOWN: i64 = i64::MIN;
 #[derive(Debug)]
 pub struct CorrectedClock {
     system: Arc<dyn Clock>,
-    /// At which uptime.
-    began: Duration,
+    /// Since which uptime it waits for others to tell the time, once it does.
+    waits_since: OnceLock<Duration>,
     /// The true time less the uptime, in milliseconds.
     offset: AtomicI64,
     samples: Mutex<DateSamples>,
@@ -36,11 +36,17 @@ impl CorrectedClock {
     /// Goes by the system's clock until it learns more.
     pub fn new(system: Arc<dyn Clock>) -> Self {
         Self {
-            began: system.uptime(),
             system,
+            waits_since: OnceLock::new(),
             offset: AtomicI64::new(UNKNOWN),
             samples: Mutex::default(),
         }
+    }
+
+    /// From now on others can be asked for the time. A start that took long, as one that opens a large store, has not
+    /// waited for them.
+    pub fn begin_to_wait(&self) {
+        self.waits_since.get_or_init(|| self.system.uptime());
     }
 
     /// Learns from the date of an answer. The uptimes are those at which the request was sent and the answer came.
@@ -86,7 +92,8 @@ impl Clock for CorrectedClock {
 
     fn unconfirmed_for(&self) -> Option<Duration> {
         let is_known = self.offset.load(Ordering::Relaxed) != UNKNOWN;
-        (!is_known).then(|| self.system.uptime().saturating_sub(self.began))
+        let waited = |since: &Duration| self.system.uptime().saturating_sub(*since);
+        (!is_known).then(|| self.waits_since.get().map_or(Duration::ZERO, waited))
     }
 }
 
@@ -132,6 +139,7 @@ mod tests {
         fn by(ahead: i64) -> Self {
             let system = Arc::new(TestClock::at(UnixMillis(NOW.0 + ahead)));
             let clock = CorrectedClock::new(system.clone());
+            clock.begin_to_wait();
             Self {
                 system,
                 clock,

@@ -16,10 +16,12 @@ pub struct Deadlines {
 
 impl Deadlines {
     /// Whether a deadline, in seconds since the epoch, is over for what was taken at a moment. Before the time of day is
-    /// confirmed, that is told by how long this process has run: the clock may be far ahead.
+    /// confirmed, that is told by how long this process has waited for that: the clock may be far ahead. A deadline that
+    /// is not after the taking tells nothing till then: two clocks have set them, and nobody knows which is right.
     pub fn has_passed(self, deadline: i64, taken_at: UnixMillis) -> bool {
         let lifetime = UnixMillis::from_seconds(deadline).since(taken_at);
-        self.seems_over(deadline) && self.unconfirmed_for.is_none_or(|waited| waited >= lifetime)
+        let has_lived = |waited| !lifetime.is_zero() && waited >= lifetime;
+        self.seems_over(deadline) && self.unconfirmed_for.is_none_or(has_lived)
     }
 
     /// Whether what has this deadline must not be sent now. Shortly after the start, what seems to be late waits until the
@@ -70,6 +72,25 @@ mod tests {
             check(Some(4), behind, open);
             check(Some(HOUR - 1), behind, open);
             check(Some(HOUR), behind, over);
+        }
+    }
+
+    #[test]
+    fn a_deadline_before_the_taking_ends_nothing_until_the_time_is_confirmed() {
+        let now = UnixMillis::from_seconds(NOW);
+        for taken_at in [now, now.plus(Duration::from_secs(30 * 24 * HOUR))] {
+            let found = [None, Some(0), Some(4), Some(1000 * HOUR)].map(|waited| {
+                let deadlines = Deadlines {
+                    now,
+                    unconfirmed_for: waited.map(Duration::from_secs),
+                };
+                (
+                    deadlines.has_passed(NOW, taken_at),
+                    deadlines.holds_back(NOW, taken_at),
+                )
+            });
+            let expected = [(true, true), (false, true), (false, false), (false, false)];
+            assert_eq!(found, expected, "{taken_at}");
         }
     }
 }

@@ -380,7 +380,8 @@ impl Lane {
                 let redactor = Arc::clone(&self.setup.credentials.redactor);
                 let attempt = Attempt::new(permit, batch, redactor);
                 let (sync, queue) = (self.sync.clone(), self.queue.clone());
-                (self.tasks).send(attempt, sync, queue, Arc::clone(&self.setup.graph));
+                let (graph, clock) = (Arc::clone(&self.setup.graph), Arc::clone(&self.clock));
+                self.tasks.send(attempt, sync, queue, graph, clock);
             }
             Ok(None) => {}
             Err(error) => self.on_store_failure(&error),

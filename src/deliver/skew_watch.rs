@@ -1,8 +1,9 @@
 //! Watches how far the system's clock is off, and asks the endpoint for the time while that is not known or much.
 //!
 //! Every answer that a lane gets tells the time, so a daemon whose clock is right asks three times at its start, and
-//! never again. Events that seem to be late wait for these answers, so they are asked for in quick succession. It asks
-//! without a token and without a body, and never while Meta has asked to wait. The requests count in no limit and no
+//! never again. Events that seem to be late wait for these answers, so they are asked for in quick succession. So they are
+//! when the clock turns wrong or is set: it may be what is known of the time that is wrong, as after the machine was
+//! halted and moved. It asks without a token and without a body, and never while Meta has asked to wait. The requests count in no limit and no
 //! metric.
 
 use std::sync::Arc;
@@ -40,8 +41,8 @@ pub struct SkewWatch {
     retry: Duration,
     /// No request before this moment.
     next: Instant,
-    /// It was logged that the clock is wrong.
-    is_wrong: bool,
+    /// At the last look.
+    seen: Option<ClockSkew>,
 }
 
 impl SkewWatch {
@@ -57,7 +58,7 @@ impl SkewWatch {
             answered: 0,
             retry: FIRST_RETRY,
             next: Instant::now(),
-            is_wrong: false,
+            seen: None,
         }
     }
 
@@ -78,7 +79,7 @@ impl SkewWatch {
 
     /// Looks once, and asks for the time if that is due.
     pub async fn step(&mut self) {
-        self.log_change();
+        self.notice_change();
         let now = Instant::now();
         if self.clock.skew().is_some_and(|skew| !skew.is_large())
             || now < self.next
@@ -104,7 +105,7 @@ impl SkewWatch {
                 debug!(error, "Meta could not be asked for the time");
             }
         }
-        self.log_change();
+        self.notice_change();
     }
 
     /// Whether Meta has not asked to wait.
@@ -113,16 +114,26 @@ impl SkewWatch {
         limiters.all(|limiter| limiter.circuit() == Circuit::Closed)
     }
 
-    fn log_change(&mut self) {
+    /// Logs when the clock turns wrong or right. Once it is wrong in another way, asks as at the start.
+    fn notice_change(&mut self) {
         let Some(skew) = self.clock.skew() else {
             return;
         };
-        match (self.is_wrong, skew.is_large()) {
+        let seen = self.seen.replace(skew);
+        match (seen.is_some_and(ClockSkew::is_large), skew.is_large()) {
             (false, true) => log_wrong(skew),
             (true, false) => info!("the system's clock is right again"),
             _ => {}
         }
-        self.is_wrong = skew.is_large();
+        let turns_wrong = |seen: ClockSkew| {
+            let step = ClockSkew(skew.0.saturating_sub(seen.0));
+            skew.is_large() && (step.is_large() || !seen.is_large())
+        };
+        if seen.is_some_and(turns_wrong) {
+            self.answered = 0;
+            self.retry = FIRST_RETRY;
+            self.next = Instant::now();
+        }
     }
 }
 

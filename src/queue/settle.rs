@@ -19,7 +19,7 @@ use super::dead_letters::{self, NewDeadLetter};
 use super::engine::{AttemptChange, EngineResult, Opening, StoredAttempt};
 use super::lease::Slot;
 use super::leases::LeaseChange;
-use super::state::{BatchState, DOUBT_SECONDS};
+use super::state::{BatchState, DOUBT_SECONDS, in_doubt_since};
 
 /// What the answer to a request changes, in one transaction. If that fails, it may be repeated as it is.
 #[derive(Clone, Debug)]
@@ -228,8 +228,9 @@ fn note_attempt(
     state.first_try.get_or_insert(sent_at);
     state.last_try = Some(sent_at);
     if attempt.lost {
-        state.in_doubt.add(&remaining, sent_at);
-        let expiry = sent_at.seconds() + DOUBT_SECONDS;
+        let since = in_doubt_since(sent_at, state.taken_at);
+        state.in_doubt.add(&remaining, since);
+        let expiry = since.seconds() + DOUBT_SECONDS;
         state.deadline = state.deadline.min(expiry);
         // Need not wait for the commit: a mark that is too low does no harm.
         core.leases_of(index, |leases| {

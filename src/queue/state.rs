@@ -10,6 +10,12 @@ use super::checksum::Checksum;
 /// How long Meta recognises a repeat. Events that it may have taken are not repeated after that.
 pub const DOUBT_SECONDS: i64 = 48 * 3600;
 
+/// Since when an event is in doubt that was taken and sent at these moments. Nothing is sent before it is taken, so a
+/// clock that says so was slow when it was sent; an event whose doubt had begun before that would end too early.
+pub fn in_doubt_since(sent_at: UnixMillis, taken_at: UnixMillis) -> UnixMillis {
+    sent_at.max(taken_at)
+}
+
 /// A place in every order of batches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct BatchPlace {

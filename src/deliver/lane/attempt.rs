@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::UnixMillis;
+use crate::clock::{Clock, UnixMillis};
 use crate::config::SyncName;
 use crate::deliver::bisect::Bisection;
 use crate::deliver::client::GraphClient;
@@ -16,7 +16,7 @@ use crate::deliver::transport::PostError;
 use crate::deliver::verdict::GraphReply;
 use crate::queue::attempt::AttemptId;
 use crate::queue::lease::{Leased, Slot};
-use crate::queue::state::DOUBT_SECONDS;
+use crate::queue::state::{DOUBT_SECONDS, in_doubt_since};
 use crate::queue::{Queue, StoreError};
 
 #[derive(Debug)]
@@ -34,7 +34,7 @@ pub(super) struct Attempt {
 
 #[derive(Debug)]
 pub(super) enum AttemptOutcome {
-    /// It was not sent: the lane stops, or a cooldown began.
+    /// It was not sent: the lane stops, a cooldown began, or an event's deadline passed while the record was written.
     Withheld,
     /// It was not sent: the store could not record it.
     NotRecorded(StoreError),
@@ -57,12 +57,13 @@ impl Attempt {
     }
 
     /// Records the request in the store, sends it and reads the answer. It is not sent once `stop` is
-    /// cancelled, and the wait for the answer ends with `abandon`.
+    /// cancelled, nor once one of its events is too late, and the wait for the answer ends with `abandon`.
     pub(super) async fn run(
         &mut self,
         sync: &SyncName,
         queue: &Queue,
         graph: &GraphClient,
+        clock: &dyn Clock,
         stop: &CancellationToken,
         abandon: &CancellationToken,
     ) -> AttemptOutcome {
@@ -77,7 +78,10 @@ impl Attempt {
             Ok(delivery) => self.delivery = Some(delivery),
             Err(error) => return AttemptOutcome::NotRecorded(error),
         }
-        if stop.is_cancelled() || !self.permit.is_valid() {
+        // Both waits may have been long, and every way to a request leads past here.
+        let deadlines = clock.deadlines();
+        let is_late = |event: &Leased| deadlines.holds_back(event.deadline, event.taken_at);
+        if stop.is_cancelled() || !self.permit.is_valid() || events.iter().any(is_late) {
             return AttemptOutcome::Withheld;
         }
         let sent = Instant::now();
@@ -93,9 +97,10 @@ impl Attempt {
 
     /// Meta may have accepted the events: they are not sent any more once it would not recognise them.
     pub(super) fn bound_deadlines(&mut self, now: UnixMillis) {
-        let sent = now.seconds() - self.latency.as_secs().cast_signed();
+        let sent = now.before(self.latency);
         for event in self.batch.next_mut() {
-            event.deadline = event.deadline.min(sent + DOUBT_SECONDS);
+            let since = in_doubt_since(sent, event.taken_at);
+            event.deadline = event.deadline.min(since.seconds() + DOUBT_SECONDS);
         }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
+use crate::clock::Clock;
 use crate::config::SyncName;
 use crate::deliver::client::GraphClient;
 use crate::deliver::limiter::{Permit, PixelLimiter};
@@ -70,11 +71,14 @@ impl LaneTasks {
         sync: SyncName,
         queue: Queue,
         graph: Arc<GraphClient>,
+        clock: Arc<dyn Clock>,
     ) {
         self.attempts += 1;
         let (stop, abandon) = (self.stop.clone(), self.abandon.clone());
         self.spawn(async move {
-            let outcome = attempt.run(&sync, &queue, &graph, &stop, &abandon).await;
+            let outcome = attempt
+                .run(&sync, &queue, &graph, &*clock, &stop, &abandon)
+                .await;
             TaskOutput::Attempt(Box::new((attempt, outcome)))
         });
     }

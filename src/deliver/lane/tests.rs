@@ -133,9 +133,15 @@ impl LaneFixture {
 
     /// Stops the lanes as they are, closes the store, and begins anew.
     async fn restart(&mut self) {
+        self.restart_after(Duration::ZERO).await;
+    }
+
+    /// The same; the store takes so long to open.
+    async fn restart_after(&mut self, opening: Duration) {
         self.lanes.clear();
         self.queue.clone().close().await.unwrap();
         self.corrected = Arc::new(CorrectedClock::new(self.clock.clone()));
+        self.pass(opening).await;
         (self.queue, self.limits, self.lanes, self.handles) =
             begin(&self.config, &self.corrected, &self.memory);
     }

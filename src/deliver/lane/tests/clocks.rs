@@ -2,10 +2,12 @@
 
 use super::*;
 use crate::deliver::SkewWatch;
+use crate::queue::memory::EngineCall;
 
 const HOUR: i64 = 3_600_000;
 const DAY: i64 = 24 * HOUR;
 const YEAR: i64 = 365 * DAY;
+const HOUR_LONG: Duration = Duration::from_secs(3600);
 
 impl LaneFixture {
     /// Sets the time of day, this many milliseconds further than the time that has passed since the start.
@@ -205,6 +207,94 @@ async fn while_nothing_tells_the_time_what_seems_late_is_sent_all_the_same() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_start_that_took_long_has_waited_for_no_answer() {
+    let mut fixture = LaneFixture::one().await;
+    fixture.push_many(3).await;
+    fixture.set_clock(8 * DAY);
+    fixture.restart_after(Duration::from_secs(60)).await;
+    fixture.pass(Duration::from_secs(3)).await;
+    fixture.settle().await;
+    assert_eq!(fixture.calls(), 0, "an answer may tell the time");
+    fixture.pass(Duration::from_secs(1)).await;
+    fixture.settle().await;
+    assert_eq!(fixture.ended(Reason::Accepted), 3);
+}
+
+/// What is known of the time is wrong: the machine was halted with its uptime, and then its clock was set right.
+#[tokio::test(start_paused = true)]
+async fn a_machine_that_was_halted_knows_the_time_again_within_seconds() {
+    let fixture = LaneFixture::one().await;
+    let mut watch = fixture.skew_watch();
+    for _ in 0..3 {
+        watch.step().await;
+        fixture.pass(Duration::from_secs(1)).await;
+    }
+    fixture.meta.advance(Duration::from_secs(8 * 24 * 3600));
+    fixture.set_clock(8 * DAY);
+    let off = || (fixture.corrected.now().0 - fixture.meta.now().0).abs();
+    assert!(off() > DAY, "nobody can know yet");
+    for _ in 0..3 {
+        watch.step().await;
+        fixture.pass(Duration::from_millis(250)).await;
+    }
+    assert!(off() < 2_000, "{} ms off", off());
+}
+
+/// A request was sent, and its answer was lost, while the clock was slow by more than Meta's memory.
+#[tokio::test(start_paused = true)]
+async fn a_slow_clock_makes_no_doubt_that_is_over_before_the_event_was_taken() {
+    for behind in [-DAY - 23 * HOUR, -3 * DAY, -YEAR] {
+        let mut fixture = LaneFixture::one().await;
+        fixture.faults("next:reset_after");
+        fixture.push_many(3).await;
+        fixture.set_clock(behind);
+        fixture.fill().await;
+        let until = fixture.settle().await;
+        fixture.set_clock(0);
+        fixture.restart().await;
+        let mut watch = fixture.skew_watch();
+        for _ in 0..3 {
+            watch.step().await;
+            fixture.fill().await;
+        }
+        fixture.pass(Duration::from_secs(6 * 3600)).await;
+        fixture.queue.expire().await.unwrap();
+        fixture.pass_until(until).await;
+        fixture.settle().await;
+        assert_eq!(fixture.ended(Reason::Accepted), 3, "{behind}");
+    }
+}
+
+/// Between the lease and the request an event's deadline passes, as while the disk is slow.
+#[tokio::test(start_paused = true)]
+async fn what_becomes_too_late_on_the_way_to_its_request_is_not_sent() {
+    let mut fixture = LaneFixture::one().await;
+    let mut watch = fixture.skew_watch();
+    for _ in 0..3 {
+        watch.step().await;
+        fixture.pass(Duration::from_secs(1)).await;
+    }
+    fixture.push_many(3).await;
+    let (clocks, mut is_noted) = ([fixture.clock.clone(), fixture.meta.clone()], false);
+    fixture.memory.decide_faults(move |call| {
+        // The request is noted for eight days.
+        if call == EngineCall::Commit && !is_noted {
+            is_noted = true;
+            for clock in &clocks {
+                clock.advance(8 * 24 * HOUR_LONG);
+            }
+        }
+        None
+    });
+    fixture.fill().await;
+    fixture.settle().await;
+    fixture.queue.expire().await.unwrap();
+    assert_eq!(fixture.calls(), 0);
+    assert_eq!(fixture.ended(Reason::WindowClosed), 3);
+    fixture.assert_sound();
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_answers_to_events_tell_the_time_too() {
     let mut fixture = LaneFixture::one().await;
     fixture.set_clock(-2 * HOUR);
@@ -232,18 +322,25 @@ async fn the_time_is_asked_for_at_the_start_and_while_the_clock_is_wrong() {
         assert_eq!(fixture.head_requests(), asked);
         fixture.pass(Duration::from_secs(1)).await;
     }
-    fixture.set_clock(-2 * HOUR);
-    for minute in 1..=3 {
-        fixture.pass(Duration::from_secs(60)).await;
-        for _ in 0..3 {
+    // Whenever the clock is wrong in another way, it is asked for at once, and then every minute.
+    for (step, before) in [(-2 * HOUR, 3), (8 * DAY, 9)] {
+        fixture.set_clock(step);
+        for asked in [1, 2, 3, 3, 3] {
             watch.step().await;
-            assert_eq!(fixture.head_requests(), 3 + minute);
+            assert_eq!(fixture.head_requests(), before + asked);
+        }
+        for minute in 1..=3 {
+            fixture.pass(Duration::from_secs(60)).await;
+            for _ in 0..3 {
+                watch.step().await;
+                assert_eq!(fixture.head_requests(), before + 3 + minute);
+            }
         }
     }
     fixture.set_clock(0);
     fixture.pass(Duration::from_secs(600)).await;
     watch.step().await;
-    assert_eq!(fixture.head_requests(), 6);
+    assert_eq!(fixture.head_requests(), 15);
     // They are no deliveries.
     assert_eq!(fixture.calls(), 0);
 }
