@@ -17,6 +17,10 @@ use std::thread;
 const NUMBER: &str = "MALLOC_ARENA_MAX";
 
 /// Has the program begin anew with few arenas. Where that is not possible it goes on as it is.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the variable is glibc's, and no part of the configuration"
+)]
 pub(super) fn keep_few() {
     if !cfg!(target_env = "gnu") || env::var_os(NUMBER).is_some() {
         return;

@@ -249,26 +249,25 @@ mod tests {
     #[tokio::test]
     async fn searches_that_hang_leave_a_turn_to_commands() {
         let turns = Arc::new(ReadTurns::default());
-        let (go_on, goes_on) = mpsc::channel::<()>();
+        let (go_on, goes_on) = mpsc::sync_channel(3);
         let goes_on = Arc::new(Mutex::new(goes_on));
-        let searches: Vec<_> = (0..3)
-            .map(|_| {
-                let (turns, goes_on) = (Arc::clone(&turns), Arc::clone(&goes_on));
-                tokio::spawn(async move {
-                    let hang = move || goes_on.lock().unwrap().recv().unwrap();
-                    turns.search(hang).await.unwrap();
-                })
-            })
-            .collect();
+        let mut searches = tokio::task::JoinSet::new();
+        for _ in 0..3 {
+            let (turns, goes_on) = (Arc::clone(&turns), Arc::clone(&goes_on));
+            searches.spawn(async move {
+                let hang = move || goes_on.lock().unwrap().recv().unwrap();
+                turns.search(hang).await.unwrap();
+            });
+        }
         tokio::task::yield_now().await;
         for number in 0..10 {
             assert_eq!(turns.perform(move || number).await.unwrap(), number);
         }
-        for _ in &searches {
+        for _ in 0..3 {
             go_on.send(()).unwrap();
         }
-        for search in searches {
-            search.await.unwrap();
+        while let Some(ended) = searches.join_next().await {
+            ended.unwrap();
         }
     }
 

@@ -294,7 +294,8 @@ impl Chaos {
         }
     }
 
-    /// Says that syncs deliver nothing, but for those that say when they try again: Meta may have asked to wait.
+    /// Says that syncs deliver nothing, but for those that wait as Meta has asked, and in a daemon that has met faults
+    /// before, those that say when they try again.
     async fn tell_of_standstill(&mut self, when: &str, still: &[Sync]) {
         let Some(daemon) = &self.daemon else {
             return;
@@ -307,7 +308,10 @@ impl Chaos {
         for sync in still {
             let lane = &health["syncs"][sync.name()]["lane"];
             let next = lane["next_try_in_seconds"].as_u64();
-            if next.is_none_or(|next| next == 0 || next > LONGEST_WAIT.as_secs()) {
+            let is_asked_to_wait = matches!(lane["state"].as_str(), Some("throttled" | "blocked"));
+            let may_wait = self.lives_long || is_asked_to_wait;
+            let waits = next.is_some_and(|next| (1..=LONGEST_WAIT.as_secs()).contains(&next));
+            if !(may_wait && waits) {
                 let name = sync.name();
                 self.wrong
                     .push(format!("{when} {name} delivered nothing in time: {lane}"));
