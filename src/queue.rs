@@ -437,9 +437,11 @@ impl Queue {
     pub fn health(&self) -> StoreHealth {
         let context = &self.0.context;
         let mut health = context.shared.view.lock().health.clone();
-        if let Some(hangs) = context.shared.pulse.hangs(&*context.clock) {
-            health.trouble = Some(CapacityProblem::Failing(hangs.to_string()));
-        }
+        // What the writer has said of itself tells more.
+        health.trouble = health.trouble.or_else(|| {
+            let hangs = context.shared.pulse.hangs(&*context.clock)?;
+            Some(CapacityProblem::Failing(hangs.to_string()))
+        });
         health
     }
 
@@ -546,11 +548,14 @@ impl Queue {
         observed: Observed,
     ) -> Result<Pushed, PushError> {
         let context = &self.0.context;
+        let push = self.change(move |core| push::push(core, taken, again.as_ref(), &observed));
         tokio::select! {
             biased;
-            pushed = self.change(move |core| push::push(core, taken, again.as_ref(), &observed)) => pushed?,
+            pushed = push => pushed?,
             // Whatever becomes of the events: sent again, they are duplicates.
-            hangs = context.shared.pulse.stops(&*context.clock) => Err(StoreError::from(EngineError::from(hangs)).into()),
+            hangs = context.shared.pulse.stops(&*context.clock) => {
+                Err(StoreError::from(EngineError::from(hangs)).into())
+            }
         }
     }
 
