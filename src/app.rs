@@ -10,7 +10,7 @@ use axum::Router;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::{JoinError, JoinSet, spawn_blocking};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, AdminState};
@@ -38,6 +38,9 @@ const FINISH_REQUESTS: Duration = Duration::from_secs(5);
 /// How long batches in flight may take to be answered, after that. With the above it stays below
 /// the 30 seconds that container platforms allow between SIGTERM and SIGKILL.
 const FINISH_DELIVERIES: Duration = Duration::from_secs(18);
+
+/// How long all of the stop may take, as where the disk hangs.
+const FINISH_ALL: Duration = Duration::from_secs(28);
 
 /// How long a start waits for a store that another process has, and how often it looks.
 const STORE_IN_USE: Duration = Duration::from_secs(10);
@@ -292,18 +295,25 @@ impl App {
             tracing::error!(error = format!("{error:#}"), "the daemon cannot go on");
         }
         tracing::info!("stopping: nothing new is accepted, what is under way is finished");
-        stop_listening.cancel();
-        finish(listeners).await;
-        finish(watches).await;
-        stop_lanes.cancel();
-        finish(lanes).await;
-        stop_control.cancel();
-        finish(control).await;
-        let closed = self.queue.close().await;
+        let stop = async {
+            stop_listening.cancel();
+            finish(listeners).await;
+            finish(watches).await;
+            stop_lanes.cancel();
+            finish(lanes).await;
+            stop_control.cancel();
+            finish(control).await;
+            let closed = self.queue.close().await;
+            closed.context("the store was not closed well")
+        };
+        let stopped = timeout(FINISH_ALL, stop).await;
         stop_admin.cancel();
         admin.abort_all();
         ended?;
-        closed.context("the store was not closed well")?;
+        stopped.context(
+            "the stop was cut off, since the store or its disk hangs; nothing is lost, and what was sent last may be \
+             sent again",
+        )??;
         tracing::info!("stopped");
         Ok(())
     }

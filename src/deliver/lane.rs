@@ -170,9 +170,13 @@ impl Lane {
     /// back to the queue what was not delivered. Begins anew after a panic; one too many is the error.
     pub async fn run(mut self, stop: CancellationToken, grace: Duration) -> Result<(), Panicked> {
         while !stop.is_cancelled() && !self.tasks.stop.is_cancelled() {
-            let Err(panicked) = caught(self.turn(&stop)).await else {
-                continue;
+            let turn = tokio::select! {
+                biased;
+                // The turn may wait for a disk that hangs. What it has on lease is as after a crash.
+                () = stop.cancelled() => break,
+                turn = caught(self.turn()) => turn,
             };
+            let Err(panicked) = turn else { continue };
             self.metrics.panicked(PanickedPart::Lane);
             if self.strikes.add(Instant::now()) {
                 return Err(panicked);
@@ -184,9 +188,9 @@ impl Lane {
     }
 
     /// Takes a step, and waits until there is another to take.
-    async fn turn(&mut self, stop: &CancellationToken) {
+    async fn turn(&mut self) {
         if let Some(fault) = self.fault.clone() {
-            self.begin_anew(&fault, stop).await;
+            self.begin_anew(&fault).await;
             self.fault = None;
             return;
         }
@@ -200,7 +204,6 @@ impl Lane {
         };
         tokio::select! {
             biased;
-            () = stop.cancelled() => {}
             Some(output) = self.tasks.next() => self.take(output),
             Some(setup) = self.setups.recv() => self.configure(setup),
             () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => {}
@@ -211,7 +214,7 @@ impl Lane {
     }
 
     /// Starts over after a fault, with the same setup. What keeps it from sending until someone fixes it stays.
-    async fn begin_anew(&mut self, fault: &Panicked, stop: &CancellationToken) {
+    async fn begin_anew(&mut self, fault: &Panicked) {
         std::mem::take(&mut self.tasks).end().await;
         self.leased = LeasedEvents::default();
         self.store = StoreRetry::default();
@@ -224,7 +227,6 @@ impl Lane {
             self.on_store_failure(&error);
             let next = self.store.next.unwrap_or_else(Instant::now);
             tokio::select! {
-                () = stop.cancelled() => return,
                 () = self.tasks.stop.cancelled() => return,
                 () = sleep_until(next) => {}
             }

@@ -220,10 +220,13 @@ impl DaemonProcess {
     pub fn wait(mut self) -> (Option<i32>, String) {
         let mut log = String::new();
         self.log.read_to_string(&mut log).unwrap();
-        for line in log.lines() {
+        let code = self.child.wait().unwrap().code();
+        // The last word of a command that failed is for people.
+        let is_for_people = |line: &str| code != Some(0) && line.starts_with("error: ");
+        for line in log.lines().filter(|line| !is_for_people(line)) {
             log_entry(line);
         }
-        (self.child.wait().unwrap().code(), log)
+        (code, log)
     }
 
     /// Kills it at once.

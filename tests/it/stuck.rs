@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use crate::preload::{Fault, FileOperation, Shim, StoreFile, Strike};
 use crate::process::{DaemonProcess, command, program};
-use crate::support::{Graph, SECRET, client, config_text, event};
+use crate::support::{Graph, PLAIN_SYNC, SECRET, client, config_text, event};
 
 const KEY: &str = "0123456789abcdef0123456789abcdef";
 /// More than there are threads for blocking work without those of the files.
@@ -217,23 +217,22 @@ async fn reads_of_the_store_that_hang_hold_up_neither_health_nor_delivery() {
     assert!(!log.contains("panicked"), "{log}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn writes_of_the_store_that_hang_are_told_and_lose_nothing() {
-    let graph = Graph::start().await;
-    let folder = tempfile::tempdir().unwrap();
-    let store = folder.path().join("store");
-    let sync = "[sync.plain]\npixel_id = \"1001\"\naccess_token = \"test-token\"\n\
-                delivery = { max_batch_delay = \"10ms\", requests_per_second = \"unlimited\" }\n";
-    let config = folder.path().join("pixel-relay.toml");
-    fs::write(&config, config_text(graph.address, &store, sync)).unwrap();
-    let shim = Shim::new(folder.path()).watching(&store);
+/// A daemon whose disk can be made to hang; it has delivered one event.
+async fn begin(graph: &Graph, folder: &Path) -> (Shim, PathBuf, DaemonProcess) {
+    let store = folder.join("store");
+    let config = folder.join("pixel-relay.toml");
+    fs::write(&config, config_text(graph.address, &store, PLAIN_SYNC)).unwrap();
+    let shim = Shim::new(folder).watching(&store);
     let mut command_line = program();
     command_line.args(["run", "--config"]).arg(&config);
     command_line.envs(shim.environment());
     let daemon = DaemonProcess::start_as(command_line);
     assert_eq!(daemon.post_event("before").await, 200);
     graph.sandbox.wait_for(1).await;
+    (shim, config, daemon)
+}
 
+fn let_writes_hang(shim: &Shim) {
     shim.strike(&Strike {
         fault: Fault::Hangs,
         operation: FileOperation::Sync,
@@ -242,6 +241,14 @@ async fn writes_of_the_store_that_hang_are_told_and_lose_nothing() {
         times: 1_000_000,
         bit: 0,
     });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn writes_of_the_store_that_hang_are_told_and_lose_nothing() {
+    let graph = Graph::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let (shim, _, daemon) = begin(&graph, folder.path()).await;
+    let_writes_hang(&shim);
     // Whoever waits is told after a while, and whoever comes then at once.
     for id in ["waits", "comes"] {
         let refused = post(&daemon, "/webhook", event(id).to_string());
@@ -269,5 +276,40 @@ async fn writes_of_the_store_that_hang_are_told_and_lose_nothing() {
     for id in ["waits", "comes"] {
         assert_eq!(graph.sandbox.times_accepted("1001", "Sign Up", id), 1);
     }
+    stops_well(daemon).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_hangs_holds_up_the_stop_for_a_while_and_loses_nothing() {
+    let graph = Graph::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let (shim, config, daemon) = begin(&graph, folder.path()).await;
+    let_writes_hang(&shim);
+    let mut sender = JoinSet::new();
+    sender.spawn(post(&daemon, "/webhook", event("during").to_string()).send());
+    while shim.struck() < 1 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    daemon.signal("TERM");
+    let ended = tokio::task::spawn_blocking(|| daemon.wait());
+    let ended = tokio::time::timeout(2 * PATIENCE, ended).await;
+    let (code, log) = ended.expect("it ends").unwrap();
+    assert_eq!(code, Some(1), "{log}");
+    assert!(log.contains("the stop was cut off"), "{log}");
+    sender.shutdown().await;
+
+    shim.heal();
+    let daemon = DaemonProcess::start(&config);
+    assert_eq!(daemon.post_event("after").await, 200);
+    let arrived = async {
+        while ["before", "after"]
+            .iter()
+            .any(|id| graph.sandbox.times_accepted("1001", "Sign Up", id) == 0)
+        {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let in_time = tokio::time::timeout(PATIENCE, arrived).await;
+    assert!(in_time.is_ok(), "what was acknowledged arrives");
     stops_well(daemon).await;
 }

@@ -1,7 +1,10 @@
 //! Stopping.
 
+use tokio::sync::mpsc as mpsc_of_tokio;
+
 use super::*;
 use crate::panics::Panicked;
+use crate::queue::memory::EngineCall;
 
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -91,4 +94,33 @@ async fn a_cooldown_does_not_delay_the_stop() {
     let mut task = stop(&mut fixture);
     task.join_next().await.unwrap().unwrap().unwrap();
     assert_eq!(queued(&fixture).await, (5, 5));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_hangs_does_not_delay_the_stop() {
+    let mut fixture = LaneFixture::one().await;
+    fixture.push_many(5).await;
+    let (begun, mut begins) = mpsc_of_tokio::unbounded_channel();
+    let (_go_on, goes_on) = mpsc::sync_channel::<()>(1);
+    fixture.memory.decide_faults(move |call| {
+        if call == EngineCall::Read && begun.send(()).is_ok() {
+            goes_on.recv().ok();
+        }
+        None
+    });
+    let lane = fixture.lanes.remove(0);
+    let token = CancellationToken::new();
+    let mut task = JoinSet::new();
+    task.spawn(lane.run(token.clone(), GRACE));
+    fixture.fill().await;
+    begins.recv().await.unwrap();
+    token.cancel();
+    // The clock moves far beyond all that a stop waits for.
+    let mut ended = None;
+    for _ in 0..100 {
+        fixture.pass(GRACE).await;
+        ended = ended.or(task.try_join_next());
+    }
+    ended.expect("the lane stops").unwrap().unwrap();
+    assert_eq!(fixture.sandbox.stats().requests, 0);
 }
