@@ -64,7 +64,7 @@ use attempt::AttemptId;
 use cooldown::Cooldown;
 use core::{Core, Guarded, QueueContext, Shared};
 use damaged::DamagedBatch;
-use engine::{Beside, EngineError, EngineResult, Reader, Storage};
+use engine::{Beside, EngineResult, Reader, Storage};
 use lease::{Backlog, Leased, Order, Slot};
 use memory::MemoryEngine;
 use profile_reader::ProfileReader;
@@ -435,14 +435,7 @@ impl Queue {
 
     /// Whether events can be stored now, and why not.
     pub fn health(&self) -> StoreHealth {
-        let context = &self.0.context;
-        let mut health = context.shared.view.lock().health.clone();
-        // What the writer has said of itself tells more.
-        health.trouble = health.trouble.or_else(|| {
-            let hangs = context.shared.pulse.hangs(&*context.clock)?;
-            Some(CapacityProblem::Failing(hangs.to_string()))
-        });
-        health
+        self.0.context.health()
     }
 
     /// Expires all that is due and removes all that is too old. The store does so by itself, a piece every
@@ -553,9 +546,7 @@ impl Queue {
             biased;
             pushed = push => pushed?,
             // Whatever becomes of the events: sent again, they are duplicates.
-            hangs = context.shared.pulse.stops(&*context.clock) => {
-                Err(StoreError::from(EngineError::from(hangs)).into())
-            }
+            hangs = context.shared.pulse.stops(&*context.clock) => Err(StoreError::from(hangs).into()),
         }
     }
 

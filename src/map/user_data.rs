@@ -90,8 +90,7 @@ fn text_in<'b>(value: Json<'b>, buffer: &'b mut String) -> Result<Cow<'b, str>, 
     if value.is_number() {
         return text_of(value);
     }
-    let text = value.str_in(buffer);
-    text.map(Cow::Borrowed).ok_or(DropReason::NotAText)
+    (value.str_in(buffer).map(Cow::Borrowed)).ok_or(DropReason::NotAText)
 }
 
 /// What one row of the event table sends as `user_data`, and how its values are read.
@@ -188,8 +187,7 @@ impl UserData {
     ) -> Carried {
         let person = known.person;
         let mut scratch = Scratch::with_room();
-        let mut bytes_left = MOST_BYTES;
-        let mut unescaped = String::new();
+        let (mut bytes_left, mut unescaped) = (MOST_BYTES, String::new());
         write::key(out, "\"user_data\":{");
         let without_origin = person.is_some() && self.is_without_origin(event, context);
         let mut carried = Carried::default();

@@ -101,6 +101,16 @@ impl QueueContext {
     pub(super) fn set_trouble(&self, trouble: CapacityProblem) {
         self.shared.view.lock().health.trouble = Some(trouble);
     }
+
+    /// Whether events can be stored now. What the writer has said of itself tells more than that it hangs.
+    pub(super) fn health(&self) -> StoreHealth {
+        let mut health = self.shared.view.lock().health.clone();
+        health.trouble = health.trouble.or_else(|| {
+            let hangs = self.shared.pulse.hangs(&*self.clock)?;
+            Some(CapacityProblem::Failing(hangs.to_string()))
+        });
+        health
+    }
 }
 
 /// What a commit does to memory.

@@ -16,6 +16,9 @@ use super::state::{BatchPlace, BatchState};
 
 /// How many batches a lease by name looks at.
 const BATCHES_BY_NAME: usize = 256;
+/// How many batches a lease reads that give it nothing. By a wrong clock all may seem to be late, and the writer has
+/// other work; what is late leaves a piece at a time.
+const MOST_PASSED: usize = 256;
 
 /// Events that no lease finds.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +46,7 @@ pub(super) fn lease(
         deadlines: core.context.clock.deadlines(),
         taken: Vec::new(),
         bytes: 0,
+        passed: 0,
         full: max_events == 0,
     };
     if let Err(error) = fill(core, &mut lease, order) {
@@ -184,7 +188,10 @@ fn lease_batch(
     };
     let chosen = choose(&content, ready.positions().collect());
     let taken = lease.take(state, &content, chosen, &mut core.overdue);
-    if !taken.is_empty() {
+    if taken.is_empty() {
+        lease.passed += 1;
+        lease.full |= lease.passed == MOST_PASSED;
+    } else {
         core.leases_of(lease.index, |leases| leases.lease(state, &content, &taken));
     }
     Ok(taken != ready)
@@ -201,7 +208,9 @@ struct Lease {
     deadlines: Deadlines,
     taken: Vec<Leased>,
     bytes: usize,
-    /// The next event did not fit.
+    /// Batches that were read and gave nothing.
+    passed: usize,
+    /// The next event did not fit, or enough was read.
     full: bool,
 }
 

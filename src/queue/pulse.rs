@@ -24,12 +24,6 @@ pub(super) struct Pulse(AtomicU64);
 #[error("a read or a write of the disk has hung for {} s", .0.as_secs())]
 pub(super) struct Hangs(Duration);
 
-impl From<Hangs> for EngineError {
-    fn from(hangs: Hangs) -> Self {
-        Self::Unavailable(Arc::new(hangs))
-    }
-}
-
 impl Pulse {
     /// Notes that the writer begins a piece of work.
     pub(super) fn begin(&self, clock: &dyn Clock) {
@@ -50,11 +44,11 @@ impl Pulse {
     }
 
     /// Returns once the writer gets nowhere.
-    pub(super) async fn stops(&self, clock: &dyn Clock) -> Hangs {
+    pub(super) async fn stops(&self, clock: &dyn Clock) -> EngineError {
         loop {
             sleep(LOOK).await;
             if let Some(hangs) = self.hangs(clock) {
-                return hangs;
+                return EngineError::Unavailable(Arc::new(hangs));
             }
         }
     }
@@ -80,7 +74,8 @@ mod tests {
         }
         clock.advance(Duration::from_millis(1));
         assert_eq!(pulse.hangs(&clock), Some(Hangs(HANGS_AFTER)));
-        assert_eq!(pulse.stops(&clock).await, Hangs(HANGS_AFTER));
+        let told = pulse.stops(&clock).await;
+        assert!(matches!(told, EngineError::Unavailable(_)), "{told}");
         pulse.rest();
         clock.advance(2 * HANGS_AFTER);
         assert_eq!(pulse.hangs(&clock), None);

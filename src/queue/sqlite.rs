@@ -234,9 +234,7 @@ impl Storage for Sqlite {
     }
 
     fn salvage(&self, now: UnixMillis, recount: Recount) -> Result<(), OpenError> {
-        if !salvage::is_pending(&self.folder) {
-            self.check_database()?;
-        }
+        self.check_database()?;
         let Salvaged { lost, described } = salvage::salvage(&self.folder, now, recount)?;
         *locked(&self.place) = None;
         let (kind, what) = if described {
@@ -350,7 +348,7 @@ impl Sqlite {
         let database = folder::file(&self.folder);
         let found = FileId::at(&database).ok().flatten();
         let expected = locked(&self.place).as_ref().map(Place::database);
-        if expected.is_none() || found == expected {
+        if expected.is_none() || found == expected || salvage::is_pending(&self.folder) {
             return Ok(());
         }
         let displaced = match found {

@@ -488,3 +488,26 @@ async fn what_is_released_while_the_oldest_is_looked_for_is_not_missed() {
         assert_eq!(fixture.lease(2).await.len() as u64, backlog.events);
     }
 }
+
+#[tokio::test]
+async fn a_lease_reads_a_piece_of_what_seems_to_be_late() {
+    const LATE: u64 = 2000;
+    let (fixture, memory) = in_memory(LATE).await;
+    fixture.clock.advance(Duration::from_secs(30 * 24 * 3600));
+    let fresh = START + 60 * 24 * 3600;
+    fixture.push([event_until(LATE + 1, fresh)]).await;
+    let (counted, count) = mpsc::sync_channel(100_000);
+    memory.decide_faults(move |call| {
+        if call == EngineCall::Read {
+            counted.send(()).unwrap();
+        }
+        None
+    });
+    assert_eq!(fixture.lease(10).await.len(), 1, "the fresh one goes first");
+    assert!(fixture.lease(10).await.is_empty());
+    let reads = u64::try_from(count.try_iter().count()).unwrap();
+    assert!(reads < LATE, "{reads} reads");
+    fixture.queue.expire().await.unwrap();
+    assert_eq!(fixture.ended(Reason::WindowClosed), LATE);
+    assert!(fixture.queue.health().trouble.is_none());
+}
