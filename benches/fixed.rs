@@ -108,6 +108,7 @@ fn store(count: usize, take: bool) {
     let clock = Arc::new(TestClock::at(NOW));
     let queue = Queue::open(&config, &[sync.name().clone()], clock).expect("a new store opens");
     let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
         .build()
         .expect("a runtime");
     runtime.block_on(async {
