@@ -308,8 +308,11 @@ impl Chaos {
         for sync in still {
             let lane = &health["syncs"][sync.name()]["lane"];
             let next = lane["next_try_in_seconds"].as_u64();
-            let is_asked_to_wait = matches!(lane["state"].as_str(), Some("throttled" | "blocked"));
-            let may_wait = self.lives_long || is_asked_to_wait;
+            // A token that was dead is tried again once a minute.
+            let waits_for_meta = ["throttled", "blocked", "paused"]
+                .iter()
+                .any(|state| lane["state"] == *state);
+            let may_wait = self.lives_long || waits_for_meta;
             let waits = next.is_some_and(|next| (1..=LONGEST_WAIT.as_secs()).contains(&next));
             if !(may_wait && waits) {
                 let name = sync.name();
